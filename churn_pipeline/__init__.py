@@ -1,0 +1,1 @@
+"""Customer records in, churn scores out. Importing this package imports nothing else."""

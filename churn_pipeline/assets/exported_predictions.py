@@ -1,0 +1,39 @@
+"""`exported_predictions`: a finished batch's predictions in a format others read, where a setting asks for it.
+
+Belongs here: the asset. Does not: the formats (`io_managers/`). The Delta tables stay the truth; this is a copy.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from churn_pipeline.assets.columns import column_schema
+from churn_pipeline.assets.defaults import RunDefaults
+from churn_pipeline.assets.predictions import predictions_schema
+from churn_pipeline.contract.definition import Contract
+from churn_pipeline.io_managers.base import Rows, TableHandle
+
+
+@dg.asset(
+    group_name="scoring",
+    io_manager_key="exports",
+    output_required=False,
+    owners=["team:data-engineering"],
+    kinds={"python", "table"},
+    code_version="1",
+)
+def exported_predictions(
+    scored_batches: TableHandle,
+    churn_predictions: TableHandle,
+    contract: dg.ResourceParam[Contract],
+    defaults: dg.ResourceParam[RunDefaults],
+) -> Iterator[dg.Output[Rows]]:
+    """The predictions of a finished batch as Parquet, CSV or JSON Lines files; nothing unless a setting asks for it."""
+    del scored_batches  # only after the ledger row
+    if not defaults.export:
+        return
+    assert churn_predictions.batch is not None
+    schema = predictions_schema(contract)
+    metadata = {"dagster/column_schema": column_schema(schema, contract)}
+    stream = churn_predictions.stream(schema.names)
+    yield dg.Output(Rows(churn_predictions.batch, schema, stream, metadata=metadata))

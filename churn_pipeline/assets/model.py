@@ -1,0 +1,61 @@
+"""`churn_model`: the registered model as one version, resolved once a run.
+
+Belongs here: fetching and wrapping. Does not: the registry (`resources/`), training (`training.py`).
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from churn_pipeline.assets.defaults import RunDefaults
+from churn_pipeline.contract.definition import Contract
+from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.resources.model_registry import ModelRegistry
+
+
+class ChurnModelConfig(dg.Config):
+    """Which version scores."""
+
+    alias_or_version: str | None = Field(None, description="Alias such as champion, or a version number.")
+
+
+@dg.asset(
+    # Reads nothing of it: the lineage is whole, and materialising everything trains before it resolves.
+    deps=["trained_model"],
+    group_name="model",
+    io_manager_key="model_versions",
+    owners=["team:data-science"],
+    kinds={"mlflow", "scikitlearn"},
+    code_version="1",
+)
+def churn_model(
+    context: dg.AssetExecutionContext,
+    config: ChurnModelConfig,
+    model_registry: dg.ResourceParam[ModelRegistry],
+    contract: dg.ResourceParam[Contract],
+    defaults: dg.ResourceParam[RunDefaults],
+) -> dg.Output[ModelVersion]:
+    """The model version that scores: its alias resolved once, held against the contract, its example scored."""
+    asked = config.alias_or_version or defaults.alias
+    version = model_registry.resolve(defaults.model_name, asked, contract)
+    context.log.info("%s is %s, threshold %.3g.", asked, version, version.threshold)
+    # The version is the data: `champion` moving to another one makes everything below stale.
+    return dg.Output(
+        version,
+        data_version=dg.DataVersion(f"{version.name}/{version.version}"),
+        metadata={
+            "model_name": version.name,
+            "model_version": version.version,
+            "model_uri": version.uri,
+            "asked_for": asked,
+            "mlflow_run_id": version.run_id,
+            "mlflow": _link(model_registry.page(version)),
+            "threshold": version.threshold,
+            "classes": ", ".join(version.classes) or "unnamed",
+            "churn_class": version.classes[version.positive] if version.classes else "second column",
+            "features": len(version.inputs),
+        },
+    )
+
+
+def _link(page: str) -> dg.MetadataValue:
+    return dg.MetadataValue.url(page) if page.startswith("http") else dg.MetadataValue.text(page)

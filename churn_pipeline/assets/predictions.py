@@ -1,0 +1,242 @@
+"""`churn_predictions` and `unscored_customers`: what the model says of every customer of a batch, in one pass.
+
+Belongs here: mapping the engine over the stream and building prediction rows. Does not: the kernel, choosing a
+backend (`resources/inference/`), the ledger (`scored_batches.py`).
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from churn_pipeline import pictures
+from churn_pipeline.assets.columns import column_schema, lineage
+from churn_pipeline.assets.defaults import RunDefaults
+from churn_pipeline.contract.definition import ARROW_TYPES, Contract
+from churn_pipeline.io_managers.base import Rows, TableHandle
+from churn_pipeline.io_managers.spill import Spill
+from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.progress import Progress
+from churn_pipeline.resources.inference.base import Choice, Inference
+
+_WORD = pa.dictionary(pa.int32(), pa.string())
+_BARS = 20
+
+
+class PredictionsConfig(dg.Config):
+    """How to score."""
+
+    backend: str | None = Field(None, description="sklearn, spark or auto.")
+
+
+def predictions_schema(contract: Contract) -> pa.Schema:
+    """Columns of `churn_predictions`: one row a scored customer, without a copy of all inputs."""
+    return pa.schema(
+        [
+            (contract.id.column, pa.string()),
+            *((name, ARROW_TYPES[contract.features[name].type]) for name in contract.passthrough),
+            ("churn_probability", pa.float64()),
+            ("prediction", pa.int32()),
+            ("threshold", pa.float64()),
+            ("revenue_at_risk", pa.float64()),
+            ("model_name", _WORD),
+            ("model_version", _WORD),
+            ("backend", _WORD),
+            ("source_partition", _WORD),
+            ("source_position", pa.int64()),
+            ("event_at", ARROW_TYPES["timestamp"]),
+            ("scored_at", ARROW_TYPES["timestamp"]),
+        ]
+    )
+
+
+def unscored_schema(contract: Contract) -> pa.Schema:
+    """Columns of `unscored_customers`; the record itself stands in `customers`."""
+    return pa.schema(
+        [
+            (contract.id.column, pa.string()),
+            ("error_type", pa.string()),
+            ("error", pa.string()),
+            ("model_name", _WORD),
+            ("model_version", _WORD),
+            ("source_partition", _WORD),
+            ("source_position", pa.int64()),
+            ("event_at", ARROW_TYPES["timestamp"]),
+            ("scored_at", ARROW_TYPES["timestamp"]),
+        ]
+    )
+
+
+@dg.multi_asset(
+    name="score_customers_of_batch",
+    description="Score one batch of customers.",
+    group_name="scoring",
+    ins={"customers": dg.AssetIn(), "churn_model": dg.AssetIn()},
+    outs={
+        "churn_predictions": dg.AssetOut(
+            io_manager_key="tables",
+            description="Probability of churn, prediction and revenue at risk of every scored customer.",
+            owners=["team:retention"],
+            kinds={"python", "deltalake", "table"},
+            code_version="1",
+        ),
+        "unscored_customers": dg.AssetOut(
+            io_manager_key="tables",
+            description="Customers that keep the contract and that the model could not score, with its error.",
+            owners=["team:data-science"],
+            kinds={"python", "deltalake", "table"},
+            code_version="1",
+        ),
+    },
+)
+def churn_predictions(
+    context: dg.AssetExecutionContext,
+    config: PredictionsConfig,
+    customers: TableHandle,
+    churn_model: ModelVersion,
+    inference: dg.ResourceParam[Inference],
+    contract: dg.ResourceParam[Contract],
+    defaults: dg.ResourceParam[RunDefaults],
+    progress: dg.ResourceParam[Progress],
+) -> Iterator[dg.Output[Rows]]:
+    """Score one batch of customers."""
+    choice = inference.choose(config.backend or defaults.backend)
+    context.log.info("Scoring %d customers with %s. %s", customers.rows, churn_model, choice.reason)
+    assert customers.batch is not None
+    version = dg.DataVersion(f"{customers.batch.id}/{churn_model.name}/{churn_model.version}")
+    with Spill(unscored_schema(contract)) as unscored:
+        notes, metadata = dict[str, Any](), dict[str, Any]()
+        stream = _score(customers, churn_model, choice, contract, unscored, progress, notes, metadata)
+        rows = Rows(customers.batch, predictions_schema(contract), stream, notes, metadata)
+        yield dg.Output(rows, "churn_predictions", data_version=version)
+        metadata = {
+            "dagster/column_schema": column_schema(unscored.schema, contract),
+            "share_unscored": unscored.rows / customers.rows if customers.rows else 0.0,
+        }
+        left = Rows(customers.batch, unscored.schema, unscored.stream(), metadata=metadata)
+        yield dg.Output(left, "unscored_customers", data_version=version)
+
+
+def _score(
+    customers: TableHandle,
+    model: ModelVersion,
+    choice: Choice,
+    contract: Contract,
+    unscored: Spill,
+    progress: Progress,
+    notes: dict[str, Any],
+    metadata: dict[str, Any],
+) -> Iterator[pa.RecordBatch]:
+    """Yield prediction rows and put unscored customers aside; fills `notes` and `metadata` at the end."""
+    started, scored_at = time.monotonic(), datetime.now(UTC)
+    summary = _Summary()
+    for batch in choice.engine.score(customers.stream(), model):
+        failed = batch.column("churn_probability").is_null()
+        constants = {
+            "threshold": model.threshold,
+            "model_name": model.name,
+            "model_version": model.version,
+            "backend": choice.engine.backend,
+            "scored_at": scored_at,
+        }
+        if pc.any(failed).as_py():
+            unscored.add(_select(batch.filter(failed), unscored.schema, constants))
+            batch = batch.filter(pc.invert(failed))
+        rows = _select(_with_revenue(batch, contract), predictions_schema(contract), constants)
+        summary.add(rows)
+        progress.advance("score", rows.num_rows)
+        yield rows
+    tier = choice.engine.tier(model)
+    seconds = time.monotonic() - started
+    notes.update(
+        backend=choice.engine.backend,
+        kernel_tier=tier,
+        scored_at=scored_at.isoformat(),
+        stage_seconds={"score": seconds},
+    )
+    metadata.update(
+        {
+            "dagster/column_schema": column_schema(predictions_schema(contract), contract),
+            "dagster/column_lineage": lineage(contract),
+            "output_shape": f"{summary.rows:,} × 3 (id, probability, prediction)",
+            "model_name": model.name,
+            "model_version": model.version,
+            "backend": choice.engine.backend,
+            "backend_asked": choice.asked,
+            "backend_reason": choice.reason,
+            "kernel_tier": tier,
+            "rows_per_second": round(summary.rows / seconds, 1) if seconds else 0.0,
+            **summary.metadata(model.threshold, contract),
+        }
+    )
+
+
+def _with_revenue(batch: pa.RecordBatch, contract: Contract) -> pa.RecordBatch:
+    """Add `revenue_at_risk`, null without an amount."""
+    if contract.amount_at_risk is None:
+        revenue = pa.nulls(batch.num_rows, pa.float64())
+    else:
+        amount = batch.column(contract.amount_at_risk.feature).cast(pa.float64())
+        revenue = pc.multiply(batch.column("churn_probability"), amount)
+    return batch.append_column("revenue_at_risk", revenue)
+
+
+def _select(batch: pa.RecordBatch, schema: pa.Schema, constants: dict[str, Any]) -> pa.RecordBatch:
+    """The schema's columns: from the batch, or one value for all rows."""
+    return pa.RecordBatch.from_arrays(
+        [_constant(constants[f.name], batch.num_rows, f.type) if f.name in constants else batch.column(f.name)
+         for f in schema],
+        schema=schema,
+    )  # fmt: skip
+
+
+def _constant(value: Any, count: int, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], pa.string()))
+    return pa.repeat(pa.scalar(value, kind), count)
+
+
+class _Summary:
+    """Sums over a stream of prediction rows."""
+
+    def __init__(self) -> None:
+        self.rows = self.churn = 0
+        self.probability = self.revenue = 0.0
+        self.counts = np.zeros(_BARS, np.int64)
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        probability = rows.column("churn_probability").to_numpy(zero_copy_only=False)
+        self.rows += rows.num_rows
+        self.churn += pc.sum(rows.column("prediction")).as_py() or 0
+        self.probability += float(probability.sum())
+        self.revenue += pc.sum(rows.column("revenue_at_risk")).as_py() or 0.0
+        self.counts += np.histogram(probability, bins=_BARS, range=(0, 1))[0]
+
+    def metadata(self, threshold: float, contract: Contract) -> dict[str, Any]:
+        """Stable numeric keys, which the UI plots over batches, and the histogram."""
+        if not self.rows:
+            return {}
+        said: dict[str, Any] = {"mean_probability": self.probability / self.rows, "share_churn": self.churn / self.rows}
+        if contract.amount_at_risk:
+            said["revenue_at_risk"] = round(self.revenue, 2)
+        said["histogram"] = dg.MetadataValue.md(histogram(self.counts, threshold))
+        return said
+
+
+def histogram(counts: Iterable[int], threshold: float) -> str:
+    """Bars of how many customers have which probability, small enough to show without a click."""
+    values = [float(n) for n in counts]
+    svg = pictures.bars(
+        values,
+        labels=("0", "1"),
+        title="Customers by churn probability",
+        alt=f"Histogram of {int(sum(values)):,} churn probabilities",
+        mark=(threshold, "threshold"),
+    )
+    return pictures.markdown(svg)

@@ -1,0 +1,158 @@
+"""`scored_batches`, the ledger, and `current_churn_scores`, the newest score of every customer.
+
+Belongs here: the ledger row of a finished batch, and what follows it. Does not: predictions, alerts.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from churn_pipeline.assets.columns import column_schema
+from churn_pipeline.assets.predictions import predictions_schema
+from churn_pipeline.contract.definition import Contract
+from churn_pipeline.errors import TableError
+from churn_pipeline.io_managers.base import Rows, TableHandle
+from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.ledger import LEDGER_SCHEMA, ScoredBatch
+
+
+class BatchDoesNotAddUp(TableError):
+    """Rows were lost or doubled between two tables; the batch does not count as done."""
+
+
+@dg.asset(
+    group_name="scoring",
+    io_manager_key="tables",
+    owners=["team:data-engineering"],
+    kinds={"deltalake", "table", "report"},
+    code_version="1",
+)
+def scored_batches(
+    context: dg.AssetExecutionContext,
+    customers: TableHandle,
+    rejected_customers: TableHandle,
+    churn_predictions: TableHandle,
+    unscored_customers: TableHandle,
+    churn_model: ModelVersion,
+    contract: dg.ResourceParam[Contract],
+) -> dg.Output[Rows]:
+    """The ledger: one row a batch, written last. A batch is done when its row is there."""
+    tables = (customers, rejected_customers, churn_predictions, unscored_customers)
+    row = ledger_row(*tables, model=churn_model, contract=contract, run_id=context.run_id)
+    add_up(row)
+    schema = LEDGER_SCHEMA
+    rows = pa.RecordBatch.from_pylist([row.to_record()], schema=schema)
+    numbers = {
+        "rows_read": row.rows_read,
+        "rows_scored": row.rows_scored,
+        "rows_rejected": row.rows_rejected,
+        "rows_unscored": row.rows_unscored,
+        "rows_duplicate": row.rows_duplicate,
+        "seconds": round(row.seconds, 3),
+        **({} if row.share_churn is None else {"share_churn": row.share_churn}),
+        **({} if row.revenue_at_risk is None else {"revenue_at_risk": round(row.revenue_at_risk, 2)}),
+    }
+    metadata = {
+        "dagster/column_schema": column_schema(schema, contract),
+        "output_shape": f"{row.output_shape[0]:,} × {row.output_shape[1]}",
+        "model_version": row.model_version,
+        "backend": row.backend,
+        **numbers,
+    }
+    return dg.Output(
+        Rows(row.batch, schema, [rows], metadata=metadata),
+        data_version=dg.DataVersion(f"{row.batch.id}/{row.model_name}/{row.model_version}"),
+    )
+
+
+@dg.asset(
+    group_name="scoring",
+    io_manager_key="current_scores",
+    owners=["team:retention"],
+    kinds={"deltalake", "table"},
+    code_version="1",
+    # Nobody should call customers by scores that are older than a day and a half.
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36)),
+)
+def current_churn_scores(
+    scored_batches: TableHandle, churn_predictions: TableHandle, contract: dg.ResourceParam[Contract]
+) -> dg.Output[Rows]:
+    """The newest score of every customer: what a retention team works from."""
+    assert churn_predictions.batch is not None
+    del scored_batches  # only after the ledger row: a batch that is not done is nobody's current score
+    schema = predictions_schema(contract)
+    metadata = {"dagster/column_schema": column_schema(schema, contract)}
+    stream = churn_predictions.stream(schema.names)
+    return dg.Output(Rows(churn_predictions.batch, schema, stream, metadata=metadata))
+
+
+def ledger_row(
+    customers: TableHandle,
+    rejected: TableHandle,
+    predictions: TableHandle,
+    unscored: TableHandle,
+    *,
+    model: ModelVersion,
+    contract: Contract,
+    run_id: str,
+) -> ScoredBatch:
+    """The batch's ledger row; counts and sums come from the tables themselves, at the versions they were written."""
+    assert customers.batch is not None
+    churn, probability, revenue = _sums(predictions)
+    notes = customers.notes
+    started = datetime.fromisoformat(str(notes.get("started_at", predictions.notes["scored_at"])))
+    tables = (customers, rejected, predictions, unscored)
+    return ScoredBatch(
+        batch=customers.batch,
+        contract=contract.name,
+        rows_read=int(notes["rows_read"]),
+        rows_customers=customers.rows,
+        rows_rejected=rejected.rows,
+        rows_scored=predictions.rows,
+        rows_unscored=unscored.rows,
+        rows_duplicate=int(notes["rows_duplicate"]),
+        rows_churn=churn,
+        cells_cleaned=dict(notes["cells_cleaned"]),
+        mean_probability=probability / predictions.rows if predictions.rows else None,
+        revenue_at_risk=revenue if contract.amount_at_risk else None,
+        model_name=model.name,
+        model_version=model.version,
+        threshold=model.threshold,
+        backend=str(predictions.notes["backend"]),
+        kernel_tier=str(predictions.notes["kernel_tier"]),
+        table_versions={t.table: t.version for t in tables if t.version is not None},
+        stage_seconds={**notes["stage_seconds"], **predictions.notes["stage_seconds"]},
+        seconds=(datetime.now(UTC) - started).total_seconds(),
+        run_id=run_id,
+        scored_at=datetime.fromisoformat(str(predictions.notes["scored_at"])),
+    )
+
+
+def add_up(row: ScoredBatch) -> None:
+    """Hold the two equations before the batch is called done.
+
+    Raises:
+        BatchDoesNotAddUp: says which equation, with its numbers.
+    """
+    equations = [
+        ("read", row.rows_read, "customers", row.rows_customers, "rejected", row.rows_rejected),
+        ("customers", row.rows_customers, "scored", row.rows_scored, "unscored", row.rows_unscored),
+    ]
+    for whole, n, first, a, second, b in equations:
+        if n != a + b:
+            raise BatchDoesNotAddUp(
+                f"Batch {row.batch.id}: {n:,} {whole} are not {a:,} {first} + {b:,} {second}. The batch does not count "
+                "as done. Run it again; if it stays so, another writer changes these tables."
+            )
+
+
+def _sums(predictions: TableHandle) -> tuple[int, float, float]:
+    """Customers predicted to churn, sum of probabilities, sum of revenue at risk."""
+    sums: dict[str, Any] = {"prediction": 0, "churn_probability": 0.0, "revenue_at_risk": 0.0}
+    for batch in predictions.stream(list(sums)):
+        for name in sums:
+            sums[name] += pc.sum(batch.column(name)).as_py() or 0
+    return int(sums["prediction"]), float(sums["churn_probability"]), float(sums["revenue_at_risk"])

@@ -1,0 +1,55 @@
+"""Customer rows on their way from a source to the validator.
+
+Belongs here: the value that every source hands on, whatever its format. Does not: reading
+(`resources/customer_sources/`), judging (`validation.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class BrokenLine:
+    """Something in the source that is not a row at all, kept as it was found.
+
+    Attributes:
+        position: where in its partition, counted as in `SourceRows.positions`.
+        rule: the rule it broke: `wrong_width`, `not_json`, `not_an_object` …
+        text: the line itself; bytes that are not UTF-8 are written as `\\xNN`.
+    """
+
+    position: int
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True)
+class SourceRows:
+    """A stretch of one partition of a source, as read and not yet judged.
+
+    Attributes:
+        rows: the contract's source columns, in contract order, uncleaned. Text may still be `binary` (UTF-8 not
+            yet checked) and may be dictionary-encoded. A column whose values have no common type is text with
+            each value in JSON, and the rows that cannot be that are in `misfits`.
+        partition: the file's path (later: `topic/partition`).
+        positions: int64, one a row: the row number in the file, the first data row being 1 (later: the offset).
+        broken: what lay between those rows and is no row.
+        text_only: whether the source knows no types (CSV), so that numbers are always read from text.
+        misfits: column → row indexes whose value is of a kind no contract type can hold (a list, an object, a
+            number where text is wanted …); the validator rejects them.
+    """
+
+    rows: pa.RecordBatch
+    partition: str
+    positions: pa.Int64Array
+    broken: tuple[BrokenLine, ...] = ()
+    text_only: bool = False
+    misfits: dict[str, list[int]] | None = None
+
+    @property
+    def count(self) -> int:
+        """Rows and broken lines."""
+        return self.rows.num_rows + len(self.broken)

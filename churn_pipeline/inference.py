@@ -1,0 +1,341 @@
+"""Scoring records that are at hand: load a model file, predict, ask what scored.
+
+Belongs here: the public names of the specification (`load_model`, `predict`, `get_backend_info`, `ModelBackend`,
+`SklearnBackend`, `SparkBackend`). Does not: registered models and tables, which go through the asset graph, and the
+arithmetic, which is the kernel's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from churn_pipeline.contract.definition import Contract
+from churn_pipeline.contract.frame_schema import check_frame, clean_frame
+from churn_pipeline.errors import ModelError, ScoringError
+from churn_pipeline.kernel.model_version import ModelInput, ModelVersion
+from churn_pipeline.kernel.plan import Plan, class_names, positive_class
+from churn_pipeline.kernel.score import score
+
+Prediction = tuple[list[int], list[float]]
+
+
+class ModelFileUnreadable(ModelError, ValueError):
+    """A model file exists and cannot be loaded."""
+
+
+class RecordsNotScored(ScoringError, ValueError):
+    """The model refused some of the records."""
+
+
+# It is a missing package, a wrong argument and a failing service at once; callers catch it as any of them.
+class SparkUnavailable(ModelError, ImportError, ValueError, RuntimeError):
+    """Spark was asked for, cannot score here, and nothing stands in for it."""
+
+
+class ModelBackend(ABC):
+    """A loaded model behind one way to ask it.
+
+    Attributes:
+        backend_type: `sklearn` or `spark`.
+        model_path: the file or folder it is loaded from.
+        model: anything with `predict_proba`; None until `load()`, and may be set by hand.
+    """
+
+    backend_type: str
+
+    def __init__(self, model_path: str) -> None:
+        self.model_path = model_path
+        self.model: Any = None
+
+    @abstractmethod
+    def load(self) -> None:
+        """Load the model from `model_path`."""
+
+    @abstractmethod
+    def predict(self, features: pd.DataFrame) -> Prediction:
+        """Labels (1 = churn) and probabilities of churn, one each a row."""
+
+
+class SklearnBackend(ModelBackend):
+    """A scikit-learn classifier or pipeline in a file: skops (`.skops`), joblib or pickle.
+
+    A pickle runs code when it is loaded: name only files you made or trust.
+    """
+
+    backend_type = "sklearn"
+
+    def __init__(self, model_path: str, preprocessor_path: str | None = None) -> None:
+        super().__init__(model_path)
+        self.preprocessor_path = preprocessor_path
+        self.preprocessor: Any = None
+
+    def load(self) -> None:
+        """Load the model, and the preprocessor if there is one.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ModelFileUnreadable: the file holds no model that this environment can read.
+        """
+        self.model = _load_file(self.model_path, "Model")
+        if self.preprocessor_path is not None:
+            self.preprocessor = _load_file(self.preprocessor_path, "Preprocessor")
+
+    def predict(self, features: pd.DataFrame) -> Prediction:
+        """Labels (1 = churn) and probabilities of churn, one each a row of `features`."""
+        if self.model is None:
+            raise ValueError("Model not loaded. Call load() first.")
+        if features.empty:
+            raise ValueError("Features DataFrame is empty")
+        entrance = self.model if self.preprocessor is None else self.preprocessor
+        frame = _in_model_order(features, entrance)
+        classes = getattr(self.model, "classes_", None)
+        label = _contract().label
+        batch = _record_batch(frame)
+        version = ModelVersion(
+            name=str(self.model_path),
+            version="",
+            uri=str(self.model_path),
+            run_id="",
+            flavour="sklearn",
+            inputs=tuple(ModelInput(column.name, _type_of(column.type)) for column in batch.schema),
+            threshold=0.5,
+            classes=class_names(classes),
+            positive=positive_class(classes, label.positive if label else None),
+        )
+        estimator = self.model if self.preprocessor is None else _Preprocessed(self.preprocessor, self.model)
+        return _lists(score(batch, Plan(version, estimator)))
+
+
+class SparkBackend(ModelBackend):
+    """A Spark ML pipeline; where Spark cannot score, a scikit-learn model that stands in for it and says so.
+
+    Attributes:
+        using_fallback: whether scikit-learn scores in Spark's place.
+        fallback_backend: what then scores.
+    """
+
+    backend_type = "spark"
+
+    def __init__(self, model_path: str, fallback_path: str | None = None, spark_session: Any = None) -> None:
+        super().__init__(model_path)
+        self.fallback_path = fallback_path
+        self.spark_session = spark_session
+        self.using_fallback = False
+        self.fallback_backend: SklearnBackend | None = None
+
+    def load(self) -> None:
+        """Load the fallback, as this release scores with Spark nowhere.
+
+        Raises:
+            SparkUnavailable: there is no fallback.
+            FileNotFoundError: the fallback's file is not there.
+        """
+        if self.fallback_path is None:
+            why = "this release does not score with Spark yet" if spark_available() else "PySpark is not installed"
+            raise SparkUnavailable(
+                f"Spark backend cannot load {self.model_path}: {why}, and no fallback path specified. "
+                "Give fallback_path, a scikit-learn model file, or use backend 'sklearn'."
+            )
+        self.fallback_backend = SklearnBackend(self.fallback_path)
+        self.fallback_backend.load()
+        self.using_fallback = True
+        self.model = self.fallback_backend.model
+
+    def predict(self, features: pd.DataFrame) -> Prediction:
+        """Labels (1 = churn) and probabilities of churn, from whatever stands in for Spark."""
+        if self.fallback_backend is not None:
+            return self.fallback_backend.predict(features)
+        stand_in = SklearnBackend(self.model_path)
+        stand_in.model = self.model
+        return stand_in.predict(features)
+
+
+def load_model(
+    backend: str,
+    model_path: str,
+    preprocessor_path: str | None = None,
+    fallback_path: str | None = None,
+    spark_session: Any = None,
+) -> ModelBackend:
+    """Build a backend and load its model.
+
+    Args:
+        backend: `sklearn` or `spark`.
+        preprocessor_path: file of a fitted transformer that runs first (sklearn).
+        fallback_path: file of a scikit-learn model that scores where Spark cannot (spark).
+
+    Raises:
+        ValueError: an unknown backend.
+        FileNotFoundError: no such file.
+    """
+    loaded: ModelBackend
+    if backend == "sklearn":
+        loaded = SklearnBackend(str(model_path), _path(preprocessor_path))
+    elif backend == "spark":
+        loaded = SparkBackend(str(model_path), _path(fallback_path), spark_session)
+    else:
+        raise _invalid_backend(backend)
+    loaded.load()
+    return loaded
+
+
+def predict(model_backend: Any, features: Any, backend: str | None = None) -> Prediction:
+    """Score records.
+
+    Args:
+        model_backend: what `load_model` gave, or any model with `predict_proba`.
+        features: a dict (one record), a list of dicts, or a data frame. Text is cleaned as the Telco contract says
+            (`'600.0'` is a number, `' '` is missing); a whole Telco record is also held against the contract.
+        backend: `sklearn` or `spark`; only says what a bare model is.
+
+    Returns:
+        Labels (1 = churn) and probabilities of churn, in the order of the records.
+
+    Raises:
+        ValueError: no records, an unknown type of features or backend, a value that breaks the contract.
+    """
+    if backend not in (None, "sklearn", "spark"):
+        raise _invalid_backend(str(backend))
+    frame = _frame(features)
+    if frame.empty:
+        raise ValueError("Features DataFrame is empty")
+    if not isinstance(model_backend, ModelBackend):
+        bare = SparkBackend("") if backend == "spark" else SklearnBackend("")
+        bare.model = model_backend
+        model_backend = bare
+    return model_backend.predict(_clean(frame))
+
+
+def get_backend_info(backend: ModelBackend) -> dict[str, Any]:
+    """What scores: type, path, class of the model, preprocessor; for Spark also whether something stands in for it."""
+    info: dict[str, Any] = {
+        "backend_type": backend.backend_type,
+        "model_path": backend.model_path,
+        "model_type": None if backend.model is None else type(backend.model).__name__,
+        "has_preprocessor": getattr(backend, "preprocessor", None) is not None,
+        "preprocessor_path": getattr(backend, "preprocessor_path", None),
+    }
+    if isinstance(backend, SparkBackend):
+        info["using_fallback"] = backend.using_fallback
+        info["fallback_path"] = backend.fallback_path
+        info["spark_available"] = spark_available()
+    return info
+
+
+def spark_available() -> bool:
+    """Whether PySpark is installed."""
+    return importlib.util.find_spec("pyspark") is not None
+
+
+@cache
+def _contract() -> Contract:
+    return Contract.load("telco")
+
+
+class _Preprocessed:
+    """A model behind a fitted transformer of its own."""
+
+    def __init__(self, preprocessor: Any, model: Any) -> None:
+        self.preprocessor = preprocessor
+        self.model = model
+
+    def predict_proba(self, frame: pd.DataFrame) -> Any:
+        return self.model.predict_proba(self.preprocessor.transform(frame))
+
+
+def _frame(features: Any) -> pd.DataFrame:
+    if isinstance(features, pd.DataFrame):
+        return features
+    if isinstance(features, Mapping):
+        return pd.DataFrame([dict(features)] if features else [])
+    if isinstance(features, list) and all(isinstance(item, Mapping) for item in features):
+        return pd.DataFrame([dict(item) for item in features])
+    raise ValueError(f"Invalid features type: {type(features).__name__}. Give a dict, a list of dicts or a data frame.")
+
+
+def _clean(frame: pd.DataFrame) -> pd.DataFrame:
+    """Clean as the contract says; hold whole records of raw values against it."""
+    contract = _contract()
+    categories = [name for name, feature in contract.features.items() if feature.type == "category"]
+    if set(contract.features) <= set(frame.columns):
+        # A frame whose categories are numbers was encoded for a model of its own; the contract is about raw records.
+        raw = all(isinstance(value, str) for value in frame[categories].iloc[0])
+        if raw:
+            identified = frame if contract.id.column in frame else frame.assign(**{contract.id.column: "-"})
+            check_frame(identified, contract)
+    return clean_frame(frame, contract)
+
+
+def _in_model_order(frame: pd.DataFrame, entrance: Any) -> pd.DataFrame:
+    """The columns the model was fitted with, in its order; all columns where it does not say."""
+    names = class_names(getattr(entrance, "feature_names_in_", None))
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise ValueError(f"The features lack {', '.join(map(repr, missing))}, which the model was fitted with.")
+    return frame[list(names)] if names else frame
+
+
+def _type_of(arrow: pa.DataType) -> str:
+    if pa.types.is_integer(arrow):
+        return "long"
+    if pa.types.is_floating(arrow):
+        return "double"
+    return "boolean" if pa.types.is_boolean(arrow) else "string"
+
+
+def _record_batch(frame: pd.DataFrame) -> pa.RecordBatch:
+    columns = {}
+    for name in frame:
+        try:
+            columns[str(name)] = pa.array(frame[name], from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise ValueError(f"Feature {name!r} mixes kinds of values; give numbers, or text, but not both.") from None
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _lists(scored: pa.RecordBatch) -> Prediction:
+    failed = np.flatnonzero(scored.column("churn_probability").is_null().to_numpy(zero_copy_only=False))
+    if len(failed):
+        kind = scored.column("error_type")[int(failed[0])]
+        raise RecordsNotScored(
+            f"The model refused {len(failed)} of {scored.num_rows} records, first number {failed[0]} ({kind}). "
+            "Compare them with a record the model was fitted with."
+        )
+    return scored.column("prediction").to_pylist(), scored.column("churn_probability").to_pylist()
+
+
+def _load_file(path: str, what: str) -> Any:
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{what} file not found: {path}")
+    if path.endswith(".skops"):
+        import skops.io
+
+        return skops.io.load(path, trusted=["numpy.dtype", "sklearn.tree._tree.Tree"])
+    import pickle
+
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, KeyError, IndexError, ValueError) as error:
+        raise ModelFileUnreadable(
+            f"{what} file {path} cannot be read ({type(error).__name__}). Save it again with joblib.dump, with the "
+            "packages and versions that are installed here."
+        ) from error
+
+
+def _path(path: str | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _invalid_backend(backend: str) -> ValueError:
+    return ValueError(f"Invalid backend type: {backend}. Must be 'sklearn' or 'spark'")

@@ -1,0 +1,113 @@
+"""Tables: what a writer must be able to do, and the small value that assets hand each other.
+
+Belongs here: the port (`TableStore`), the handle, the rows on their way in. Does not: a format (one file each
+beside this one), Dagster (`dagster_io.py`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from churn_pipeline.batches import Batch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: `append` adds; `replace_batch` replaces what an earlier attempt at this batch wrote; `replace_all` the table.
+WriteMode = Literal["append", "replace_batch", "replace_all"]
+
+#: Rows in a record batch on the way through: large enough for vectorised work, small enough for flat memory.
+ROWS_PER_BATCH = 65_536
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to write for one batch: a stream that is read once.
+
+    Attributes:
+        batch: whose rows they are; the writer adds `batch_id` and `batch_date`.
+        schema: of every record batch, without those two columns.
+        stream: record batches. It may raise at any time, also at its end: then nothing is committed.
+        notes: plain values for whoever reads these rows, filled while the stream runs.
+        metadata: what the UI shows of them, filled while the stream runs.
+    """
+
+    batch: Batch
+    schema: pa.Schema
+    stream: Iterable[pa.RecordBatch]
+    notes: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TableHandle:
+    """Where a batch's rows are: what crosses an edge of the asset graph instead of the rows.
+
+    Attributes:
+        table: its name.
+        location: path or URI of the table.
+        batch: the batch (None: the whole table).
+        version: table version that holds exactly these rows; None for writers without versions.
+        rows: how many rows.
+        schema: with `batch_id` and `batch_date`.
+        store: the store that can open it.
+        notes: what the producer said of these rows (`Rows.notes`).
+    """
+
+    table: str
+    location: str
+    batch: Batch | None
+    version: int | None
+    rows: int
+    schema: pa.Schema
+    store: TableStore = field(repr=False, compare=False)
+    notes: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def stream(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in the order they were written, as record batches of at most `ROWS_PER_BATCH`."""
+        return self.store.stream(self, columns)
+
+    def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows at once: for small tables."""
+        schema = self.schema if columns is None else pa.schema([self.schema.field(c) for c in columns])
+        return pa.Table.from_batches(list(self.stream(columns)), schema)
+
+    def to_pandas(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """All rows at once as a data frame: for small tables."""
+        return self.to_arrow(columns).to_pandas()
+
+
+class TableStore(ABC):
+    """A folder of tables. Writing is atomic: a reader, and a later attempt, sees a batch whole or not at all."""
+
+    #: What follows a table's name in its location, such as `.csv`; empty where a table is a folder of its own.
+    suffix: str = ""
+
+    @abstractmethod
+    def location(self, table: str) -> str:
+        """Path or URI of a table, whether it exists or not."""
+
+    @abstractmethod
+    def write(self, table: str, rows: Rows, mode: WriteMode) -> TableHandle:
+        """Write a batch's rows, adding `batch_id` (string) and `batch_date` (date32).
+
+        Raises:
+            TableError: the table cannot be written; the old content is intact.
+        """
+
+    @abstractmethod
+    def open(self, table: str, batch: Batch | None = None, version: int | None = None) -> TableHandle | None:
+        """The rows of a batch (None: of the whole table), or None if there is no such table."""
+
+    @abstractmethod
+    def stream(self, handle: TableHandle, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows a handle stands for; see `TableHandle.stream`."""
+
+    @abstractmethod
+    def tables(self) -> list[str]:
+        """Names of the tables that exist, sorted."""

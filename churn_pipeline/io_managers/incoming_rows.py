@@ -1,0 +1,116 @@
+"""Rows on their way into a table: read ahead in a thread, with `batch_id` and `batch_date` added.
+
+Belongs here: what every writer does with `Rows` before its format matters. Does not: formats.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from churn_pipeline.io_managers.base import ROWS_PER_BATCH, Rows
+from churn_pipeline.io_managers.table_errors import TableSchemaChanged, UnsupportedColumn
+
+T = TypeVar("T")
+_END: Any = object()
+
+
+def read_ahead(stream: Iterable[T], depth: int = 4) -> Generator[T]:
+    """Hand on a stream that a thread of its own reads, at most `depth` items ahead.
+
+    What the stream raises is raised here, in its place. Closing this generator early closes the stream and stops the
+    thread, after the item that is being read just then.
+    """
+    iterator = iter(stream)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
+        ahead: deque[Future[T]] = deque(reader.submit(next, iterator, _END) for _ in range(depth))
+        try:
+            while (item := ahead.popleft().result()) is not _END:
+                ahead.append(reader.submit(next, iterator, _END))
+                yield item
+        finally:
+            for unread in ahead:
+                unread.cancel()
+            if close := getattr(iterator, "close", None):
+                reader.submit(close).result()
+
+
+def table_schema(rows: Rows, location: str) -> pa.Schema:
+    """Schema of a table that holds `rows`: their columns, all nullable, then `batch_id` and `batch_date`.
+
+    Raises:
+        UnsupportedColumn: a type that the formats cannot keep (timestamps without zone, unsigned and half numbers).
+    """
+    for field in rows.schema:
+        kind = field.type
+        naive = pa.types.is_timestamp(kind) and kind.tz is None
+        if naive or pa.types.is_unsigned_integer(kind) or pa.types.is_float16(kind) or pa.types.is_time(kind):
+            raise UnsupportedColumn(
+                f"{location} cannot hold column {field.name!r}: type {kind} would not come back as it went in. "
+                "Use UTC timestamps, signed integers and 32 or 64 bit floats."
+            )
+    fields = [pa.field(field.name, field.type) for field in rows.schema]
+    return pa.schema([*fields, pa.field("batch_id", pa.string()), pa.field("batch_date", pa.date32())])
+
+
+def incoming(rows: Rows) -> Generator[pa.RecordBatch]:
+    """The rows with their `batch_id` and `batch_date`, at most `ROWS_PER_BATCH` a record batch, read ahead."""
+    with closing(read_ahead(rows.stream)) as ahead:
+        for batch in ahead:
+            for start in range(0, batch.num_rows, ROWS_PER_BATCH):
+                yield _labelled(batch.slice(start, ROWS_PER_BATCH), rows)
+
+
+def require_same_columns(present: pa.Schema, incoming: pa.Schema, location: str) -> None:
+    """Fail before the first row is read if a table has other columns than the rows.
+
+    Raises:
+        TableSchemaChanged: names the columns that differ.
+    """
+    old = {field.name: field.type for field in present}
+    new = {field.name: field.type for field in incoming}
+    if old == new:
+        return
+    added, missing = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
+    changed = [f"{name} ({old[name]} → {new[name]})" for name in old if name in new and old[name] != new[name]]
+    parts = {"new": added, "missing": missing, "of another type": changed}
+    said = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
+    raise TableSchemaChanged(
+        f"{location} was made with other columns than these rows have ({said}). "
+        "Move the table away, or set CHURN_HOME to a new folder, and score the batches again."
+    )
+
+
+def _labelled(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:
+    ids = pa.repeat(pa.scalar(rows.batch.id), batch.num_rows)
+    dates = pa.repeat(pa.scalar(rows.batch.date, pa.date32()), batch.num_rows)
+    names = [*rows.schema.names, "batch_id", "batch_date"]
+    return pa.RecordBatch.from_arrays([*batch.select(rows.schema.names).columns, ids, dates], names)
+
+
+class Watched:
+    """A stream that counts its rows and remembers what it raised, so that a writer can tell that from its own errors.
+
+    Attributes:
+        rows: rows handed on so far.
+        error: what the stream raised, if it did.
+    """
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self.rows = 0
+        self.error: OSError | None = None
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in self._batches:
+                self.rows += batch.num_rows
+                yield batch
+        except OSError as error:
+            self.error = error
+            raise

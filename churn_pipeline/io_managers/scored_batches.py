@@ -1,0 +1,38 @@
+"""The ledger, read: which batches are done, and where their rows are.
+
+Belongs here: questions to the table `scored_batches`. Does not: its row (`ledger.py`), writing it (the asset).
+"""
+
+from churn_pipeline.batches import Batch
+from churn_pipeline.io_managers.base import TableHandle, TableStore
+from churn_pipeline.ledger import ScoredBatch
+
+TABLE = "scored_batches"
+
+
+class Ledger:
+    """Batches that are done."""
+
+    def __init__(self, store: TableStore) -> None:
+        self._store = store
+
+    def all(self) -> list[ScoredBatch]:
+        """Every batch that is done, the newest first."""
+        handle = self._store.open(TABLE)
+        if handle is None:
+            return []
+        rows = [ScoredBatch.from_record(record) for record in handle.to_arrow().to_pylist()]
+        return sorted(rows, key=lambda row: row.scored_at, reverse=True)
+
+    def newest(self) -> ScoredBatch | None:
+        """The batch that was scored last, or None if none was."""
+        return next(iter(self.all()), None)
+
+    def find(self, batch: Batch) -> list[ScoredBatch]:
+        """Ledger rows of a batch: one if it is done, none if not."""
+        handle = self._store.open(TABLE, batch)
+        return [] if handle is None else [ScoredBatch.from_record(record) for record in handle.to_arrow().to_pylist()]
+
+    def open(self, table: str, row: ScoredBatch) -> TableHandle | None:
+        """A batch's rows of another table, as they were when the batch was done."""
+        return self._store.open(table, row.batch, row.table_versions.get(table))

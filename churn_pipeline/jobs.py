@@ -1,0 +1,54 @@
+"""What people and schedules start: jobs, named by what they do.
+
+Belongs here: selections of assets, and the one job that is not about assets. Does not: the work itself.
+"""
+
+import dagster as dg
+
+from churn_pipeline.io_managers.base import TableStore
+from churn_pipeline.io_managers.delta_tables import DeltaTables
+from churn_pipeline.io_managers.maintenance import maintain
+from churn_pipeline.io_managers.run_values import RunValues
+
+#: Assets of a scoring run; training stays out of it.
+SCORING = ("churn_model", "customers", "rejected_customers", "churn_predictions", "unscored_customers",
+           "scored_batches", "current_churn_scores", "exported_predictions")  # fmt: skip
+TRAINING = ("training_customers", "trained_model")
+
+_KEEP_RUN_VALUES_DAYS = 30
+
+
+score_customers = dg.define_asset_job(
+    "score_customers",
+    selection=dg.AssetSelection.assets(*SCORING),
+    description="Read one batch of customers, score it with the registered model, and write the ledger.",
+    # A lost process is worth another try; an error of the run's own is not, as dagster.yaml says.
+    tags={"dagster/max_retries": "2"},
+)
+
+train_model = dg.define_asset_job(
+    "train_model",
+    selection=dg.AssetSelection.assets(*TRAINING),
+    description="Train and register a model version; the alias moves only if it passes the gate.",
+)
+
+
+@dg.op(description="Compact closed days, vacuum, checkpoint and clean up every table.")
+def maintain_every_table(
+    context: dg.OpExecutionContext,
+    table_store: dg.ResourceParam[TableStore],
+    run_values: dg.ResourceParam[RunValues],
+) -> None:
+    """Tables whose store needs no upkeep are left alone."""
+    swept = run_values.sweep(_KEEP_RUN_VALUES_DAYS)
+    context.log.info("Removed the hand-over values of %d old runs.", swept)
+    if isinstance(table_store, DeltaTables):
+        done = maintain(table_store)
+        for table, upkeep in done.tables.items():
+            context.log.info("%s: %s", table, upkeep)
+
+
+@dg.job(description="Compact closed days, vacuum, checkpoint, clean the log and sweep strays.")
+def maintain_tables() -> None:
+    """Upkeep of the tables."""
+    maintain_every_table()

@@ -1,0 +1,43 @@
+"""Telling people, once: a finished or failed batch becomes one alert on every channel.
+
+Belongs here: what a sensor and the command line both call. Does not: words (`alerts.py`), channels
+(`alert_channels.py`), the record of what was sent (`alert_log.py`).
+"""
+
+from collections.abc import Sequence
+
+from churn_pipeline.ledger import ScoredBatch
+from churn_pipeline.resources.alert_channels import AlertChannel
+from churn_pipeline.resources.alert_log import AlertLog
+from churn_pipeline.resources.alerts import Alert, completion_alert, failure_alert
+
+
+class Alerts:
+    """Where alerts of a deployment go.
+
+    Args:
+        unit: of the revenue at risk.
+        dagster_url: where people see runs; empty if there is no such place.
+    """
+
+    def __init__(self, log: AlertLog, channels: Sequence[AlertChannel], unit: str = "", dagster_url: str = "") -> None:
+        self.log = log
+        self._channels = channels
+        self._unit = unit
+        self._dagster_url = dagster_url.rstrip("/")
+
+    def completion(self, row: ScoredBatch) -> Alert:
+        """The alert of a finished batch, whether sent or not."""
+        return completion_alert(row, self.link(row.run_id), self._unit)
+
+    def completed(self, row: ScoredBatch) -> bool:
+        """Say that a batch is done; returns False if that was said before."""
+        return self.log.deliver(self.completion(row), self._channels)
+
+    def failed(self, stage: str, cause: str, batch_id: str | None, run_id: str, source: str | None = None) -> bool:
+        """Say that a batch failed; returns False if that was said before."""
+        return self.log.deliver(failure_alert(stage, cause, batch_id, self.link(run_id), source=source), self._channels)
+
+    def link(self, run_id: str) -> str | None:
+        """Page of a run."""
+        return f"{self._dagster_url}/runs/{run_id}" if self._dagster_url and run_id else None

@@ -1,0 +1,73 @@
+"""Parquet files as customer rows, in the types the file gives them.
+
+Positions count rows, the first being 1. A column of a type that no contract type can hold is shown as JSON and its
+rows are misfits. A Parquet file is read whole or not at all: there are no broken lines.
+
+Belongs here: Parquet. Does not: what types become (`typed_columns.py`), choosing and guarding files (`files.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from churn_pipeline.contract.definition import Contract
+from churn_pipeline.contract.rows import SourceRows
+from churn_pipeline.resources.customer_sources.base import ROWS_PER_CHUNK, SourceUnreadable
+from churn_pipeline.resources.customer_sources.snapshots import unreadable
+from churn_pipeline.resources.customer_sources.typed_columns import from_arrow, rows_of, wanted_columns
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+
+def columns(path: Path, wanted: Collection[str] = ()) -> list[str]:  # noqa: ARG001 - every format's signature
+    """Names of the top-level columns.
+
+    Raises:
+        SourceUnreadable: the file is not Parquet, or its footer is damaged.
+    """
+    with _opened(path) as file:
+        return list(file.schema_arrow.names)
+
+
+def read(path: Path, contract: Contract, *, with_label: bool = False) -> Generator[SourceRows, None, None]:
+    """Stream a file's rows, contract columns only.
+
+    Raises:
+        SourceUnreadable: the file is damaged, encrypted, or ends before its last row.
+    """
+    wanted = wanted_columns(contract, with_label=with_label)
+    few_valued = [column.name for column in wanted if column.kind in ("category", "boolean")]
+    done = 0
+    with _opened(path, few_valued) as file:
+        for batch in file.iter_batches(ROWS_PER_CHUNK, columns=[column.name for column in wanted]):
+            found = {column.name: from_arrow(batch.column(column.name), column.kind) for column in wanted}
+            yield rows_of(found, path.as_posix(), range(done + 1, done + 1 + batch.num_rows))
+            done += batch.num_rows
+        if done != file.metadata.num_rows:
+            raise SourceUnreadable(
+                f"{path} promises {file.metadata.num_rows:,} rows and ends after {done:,}. Copy or make it again."
+            )
+
+
+@contextmanager
+def _opened(path: Path, few_valued: list[str] | None = None) -> Iterator[pq.ParquetFile]:
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(str(path), read_dictionary=few_valued, page_checksum_verification=True) as file:
+            yield file
+    except (pa.ArrowException, UnicodeDecodeError):  # the latter: a name in the footer
+        raise _damaged(path) from None
+    except OSError as error:
+        # Arrow reports damaged pages as an OSError without a number, the operating system gives one.
+        raise (unreadable(path, error) if error.errno else _damaged(path)) from None
+
+
+def _damaged(path: Path) -> SourceUnreadable:
+    return SourceUnreadable(f"{path} is not Parquet, is damaged, or is encrypted. Copy or make it again.")

@@ -1,0 +1,101 @@
+"""`batch_alerts`: every finished and every failed scoring run becomes one alert.
+
+Belongs here: which runs and batches are news. Does not: words and channels (`resources/alert*.py`).
+
+A plain sensor over the ledger and the run history, not a run-status sensor: that one moves on when its function
+raises, and the alert of a channel that was down would be lost.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterRun, RunsFilter
+
+from churn_pipeline.errors import AlertError, ChurnPipelineError
+from churn_pipeline.io_managers.base import TableStore
+from churn_pipeline.io_managers.scored_batches import Ledger
+from churn_pipeline.ledger import ScoredBatch
+from churn_pipeline.resources.alerting import Alerts
+
+#: How far back a tick looks: an alert of a channel that is down longer than this is given up.
+LOOK_BACK = timedelta(days=3)
+
+#: Steps of a scoring run, whichever job it was started by.
+_SCORING_STEPS = frozenset(
+    {"churn_model", "read_customers", "score_customers_of_batch", "scored_batches", "current_churn_scores"}
+)
+
+
+@dg.sensor(
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Alert once for every finished and every failed scoring run.",
+)
+def batch_alerts(
+    context: dg.SensorEvaluationContext,
+    table_store: dg.ResourceParam[TableStore],
+    alerts: dg.ResourceParam[Alerts],
+) -> dg.SkipReason:
+    """Tell people about batches that are done and runs that failed, each once; red while a channel is down."""
+    since = datetime.now(UTC) - LOOK_BACK
+    sent, refused = 0, []
+    for deliver in [*_completions(context.instance, table_store, alerts, since), *_failures(context, alerts, since)]:
+        try:
+            sent += deliver()
+        except AlertError as error:
+            refused.append(str(error))
+    if refused:
+        # The others went out and are remembered; a red tick is tried again.
+        raise AlertError(f"{len(refused)} alerts were not delivered. {refused[0]}")
+    return dg.SkipReason(f"{sent} alerts sent; nothing else is news since {since:%Y-%m-%d %H:%M} UTC.")
+
+
+def _completions(instance: dg.DagsterInstance, store: TableStore, alerts: Alerts, since: datetime) -> list:
+    rows = [row for row in Ledger(store).all() if row.scored_at >= since and _is_over(instance, row)]
+    return [lambda row=row: alerts.completed(row) for row in reversed(rows)]
+
+
+def _is_over(instance: dg.DagsterInstance, row: ScoredBatch) -> bool:
+    """Whether the run that wrote the row ended well: current scores and publishing come after the ledger."""
+    run = instance.get_run_by_id(row.run_id)
+    return run is None or run.status == dg.DagsterRunStatus.SUCCESS
+
+
+def _failures(context: dg.SensorEvaluationContext, alerts: Alerts, since: datetime) -> Iterator:
+    failed = RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
+    for record in context.instance.get_run_records(failed, ascending=True):
+        run = record.dagster_run
+        stage, cause = stage_and_cause(context.instance, run)
+        if run.job_name == "score_customers" or stage in _SCORING_STEPS:
+            batch = run.tags.get("churn/batch")
+            yield lambda s=stage, c=cause, b=batch, r=run: alerts.failed(s, c, b, r.run_id)
+
+
+def stage_and_cause(instance: dg.DagsterInstance, run: DagsterRun) -> tuple[str, str]:
+    """The step that failed first, and why, in words that hold no customer's values."""
+    for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE):
+        event = entry.get_dagster_event()
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        return event.step_key or "unknown step", _words(error)
+    return "run start", "The run's process ended before a step failed. Look at the run's log."
+
+
+def _words(error: object) -> str:
+    name = getattr(error, "cls_name", None) or "unknown error"
+    message = str(getattr(error, "message", "")).strip()
+    if name in _our_errors():
+        return message.split(": ", 1)[-1] if message.split(":", 1)[0].endswith(name) else message
+    # The text of a foreign error may quote a customer's values.
+    return f"{name}. Look at the run's log."
+
+
+def _our_errors() -> set[str]:
+    found, left = set(), [ChurnPipelineError]
+    while left:
+        kind = left.pop()
+        found.add(kind.__name__)
+        left.extend(kind.__subclasses__())
+    return found

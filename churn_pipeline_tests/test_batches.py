@@ -1,0 +1,102 @@
+import dataclasses
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from churn_pipeline.batches import Batch, FileBound
+
+JUNE = datetime(2026, 6, 30, 23, 59, 59, tzinfo=UTC)
+JULY = datetime(2026, 7, 1, 0, 0, 1, tzinfo=UTC)
+OLD = FileBound("/data/in/a.csv", 10, "aa" * 32, JUNE)
+NEW = FileBound("/data/in/b.csv", 20, "bb" * 32, JULY)
+BATCH = Batch("/data/in/*.csv", "csv", (OLD, NEW))
+
+moments = st.datetimes(datetime(1980, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC))
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+bounds = st.builds(
+    FileBound, texts, st.integers(0, 2**50), st.text("0123456789abcdef", min_size=64, max_size=64), moments
+)
+batches = st.builds(
+    Batch, texts, st.sampled_from(["csv", "parquet", "jsonl"]), st.lists(bounds, max_size=4).map(tuple),
+    st.none() | st.integers(0, 10**9),
+)  # fmt: skip
+
+
+@given(batches)
+def test_a_batch_survives_being_written_down(batch):
+    again = Batch.from_json(json.loads(json.dumps(batch.to_json())))
+    assert again == batch
+    assert (again.id, again.date, again.size) == (batch.id, batch.date, batch.size)
+
+
+@given(batches)
+def test_every_id_can_be_a_file_name_a_tag_and_a_word_in_a_sentence(batch):
+    name, _, digest = batch.id.rpartition("-")
+    assert name.replace("_", "").isalnum()
+    assert name.isascii()
+    assert len(batch.id) <= 53
+    assert len(digest) == 12
+
+
+def test_an_id_starts_with_what_the_person_named():
+    def named(source):
+        return dataclasses.replace(BATCH, source=source).id.rpartition("-")[0]
+
+    assert named("/data/Telco Customers.csv") == "telco_customers"
+    assert named("/data/customers/*.csv") == "customers"
+    assert named("/data/customers/") == "customers"
+    assert named(r"C:\data\customers.parquet") == "customers"
+    assert named("/data/顧客.csv") == "batch"
+    assert named("/") == "batch"
+
+
+def test_an_id_is_the_same_in_every_version_of_this_package():
+    # Written down on purpose: were it to change, every batch that is scored already would be scored again.
+    assert BATCH.id == "in-e1ac02c60177"
+
+
+def test_every_attempt_at_the_same_files_has_the_same_id():
+    touched = dataclasses.replace(NEW, modified_at=JULY + timedelta(days=1))
+    assert dataclasses.replace(BATCH, files=(OLD, touched)).id == BATCH.id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": (OLD,)},
+        {"files": (OLD, dataclasses.replace(NEW, sha256="cc" * 32))},
+        {"files": (OLD, dataclasses.replace(NEW, path="/data/in/c.csv"))},
+        {"limit": 10},
+        {"limit": 0},
+    ],
+    ids=["fewer files", "other content", "other place", "first rows only", "no rows"],
+)
+def test_other_rows_are_another_batch(change):
+    assert dataclasses.replace(BATCH, **change).id != BATCH.id
+
+
+def test_the_date_is_that_of_the_newest_file_in_utc_and_never_of_the_clock():
+    assert BATCH.date == date(2026, 7, 1)
+    assert BATCH.as_of == JULY
+    assert dataclasses.replace(BATCH, files=(OLD,)).date == date(2026, 6, 30)
+
+
+def test_the_date_does_not_depend_on_the_zone_the_time_was_written_in():
+    value = BATCH.to_json()
+    value["files"][1]["modified_at"] = "2026-06-30T20:00:01-04:00"
+    assert Batch.from_json(value) == BATCH
+    assert Batch.from_json(value).date == date(2026, 7, 1)
+
+
+def test_a_batch_without_files_still_has_an_id_and_a_date():
+    empty = Batch("/data/none", "csv", ())
+    assert empty.id.startswith("none-")
+    assert empty.date == date(1970, 1, 1)
+    assert empty.size == 0
+
+
+def test_the_size_is_that_of_all_files():
+    assert BATCH.size == 30
