@@ -56,7 +56,8 @@ class Batch:
         """Short, readable and stable, such as `customers-1f0c5b7a9e21`."""
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update(f"{file.path}\0{file.sha256}\0".encode())
+            # A file name need not be UTF-8.
+            digest.update(f"{file.path}\0{file.sha256}\0".encode("utf-8", "surrogateescape"))
         if self.limit is not None:
             digest.update(f"first {self.limit}".encode())
         stem = re.sub(r"[^a-z0-9]+", "_", _name_of(self.source).lower()).strip("_")[:40]
@@ -65,7 +66,8 @@ class Batch:
     @property
     def as_of(self) -> datetime:
         """When the records were current: the newest file's modification, UTC. Event time where a record has none."""
-        return max((file.modified_at for file in self.files), default=datetime(1970, 1, 1, tzinfo=UTC))
+        newest = max((file.modified_at for file in self.files), default=datetime(1970, 1, 1, tzinfo=UTC))
+        return newest.astimezone(UTC)
 
     @property
     def date(self) -> date:
@@ -86,7 +88,8 @@ class Batch:
                 {"path": f.path, "size": f.size, "sha256": f.sha256, "modified_at": f.modified_at.isoformat()}
                 for f in self.files
             ],
-            "limit": self.limit,
+            # Run configuration takes no null.
+            **({} if self.limit is None else {"limit": self.limit}),
         }
 
     @classmethod

@@ -8,12 +8,6 @@ from typing import Any
 import dagster as dg
 
 from churn_pipeline import checks, deployments, jobs, schedules
-from churn_pipeline.assets.customers import customers
-from churn_pipeline.assets.exported_predictions import exported_predictions
-from churn_pipeline.assets.model import churn_model
-from churn_pipeline.assets.predictions import churn_predictions
-from churn_pipeline.assets.scored_batches import current_churn_scores, scored_batches
-from churn_pipeline.assets.training import trained_model, training_customers
 from churn_pipeline.deployments import Deployment
 from churn_pipeline.sensors.batch_alerts import batch_alerts
 
@@ -25,16 +19,7 @@ def build_defs(deployment: Deployment, **overrides: Any) -> dg.Definitions:
         overrides: role → resource, in place of the deployment's, so that tests get a real code location.
     """
     return dg.Definitions(
-        assets=[
-            training_customers,
-            trained_model,
-            churn_model,
-            customers,
-            churn_predictions,
-            scored_batches,
-            current_churn_scores,
-            exported_predictions,
-        ],
+        assets=jobs.ASSETS,
         asset_checks=checks.ALL,
         jobs=[jobs.score_customers, jobs.train_model, jobs.maintain_tables],
         schedules=[schedules.score_daily, schedules.maintain_weekly],

@@ -30,6 +30,7 @@ from churn_pipeline.progress import Progress
 from churn_pipeline.resources.alert_channels import alert_channels
 from churn_pipeline.resources.alert_log import AlertLog
 from churn_pipeline.resources.alerting import Alerts
+from churn_pipeline.resources.customer_sources.base import CustomerSource
 from churn_pipeline.resources.customer_sources.duplicates import POLICIES
 from churn_pipeline.resources.customer_sources.files import FileSource
 from churn_pipeline.resources.experiment_tracking import MlflowTracking
@@ -84,7 +85,7 @@ class Settings:
             SettingInvalid: names the variable and what it may be.
         """
         given = os.environ if environment is None else environment
-        values = {f.name: given.get(f.metadata["variable"]) or f.default for f in fields(cls)}
+        values: dict[str, Any] = {f.name: given.get(f.metadata["variable"]) or f.default for f in fields(cls)}
         values.update({name: value for name, value in overrides.items() if value is not None})
         settings = cls(**values)
         settings._one_of("backend", BACKENDS)
@@ -135,6 +136,14 @@ class Deployment:
         root = settings.tables or str(settings.folder / "tables")
         return DeltaTables(f"{root.rstrip('/')}/{self.contract().name}")
 
+    def open_source(self, location: str) -> CustomerSource:
+        """Customers at a file, folder or glob."""
+        return FileSource(location)
+
+    def inference(self) -> Inference:
+        """Engines over the registry's models."""
+        return Inference(self.model_registry())
+
     def export_store(self) -> TableStore:
         """Files of the chosen format, or Parquet if none is chosen."""
         settings = self.settings
@@ -182,11 +191,11 @@ class Deployment:
             "alerts": _made_by(self.alerts),
             "contract": _made_by(contract),
             "current_scores": _io(lambda: CurrentScoresIOManager(self.table_store(), values(), contract())),
-            "customer_source": _made_by(lambda: FileSource),
+            "customer_source": _made_by(lambda: self.open_source),
             "defaults": _made_by(self.defaults),
             "experiment_tracking": _made_by(self.experiment_tracking),
             "exports": _io(lambda: TableIOManager(self.export_store(), values(), contract().name)),
-            "inference": _made_by(lambda: Inference(self.model_registry())),
+            "inference": _made_by(self.inference),
             "model_registry": _made_by(self.model_registry),
             "model_versions": _io(lambda: ModelVersionIOManager(values())),
             "progress": _made_by(Progress),

@@ -5,10 +5,28 @@ Belongs here: selections of assets, and the one job that is not about assets. Do
 
 import dagster as dg
 
+from churn_pipeline.assets.customers import customers
+from churn_pipeline.assets.exported_predictions import exported_predictions
+from churn_pipeline.assets.model import churn_model
+from churn_pipeline.assets.predictions import churn_predictions
+from churn_pipeline.assets.scored_batches import current_churn_scores, scored_batches
+from churn_pipeline.assets.training import trained_model, training_customers
 from churn_pipeline.io_managers.base import TableStore
 from churn_pipeline.io_managers.delta_tables import DeltaTables
 from churn_pipeline.io_managers.maintenance import maintain
 from churn_pipeline.io_managers.run_values import RunValues
+
+#: Every asset, in the order of flow.
+ASSETS = [
+    training_customers,
+    trained_model,
+    churn_model,
+    customers,
+    churn_predictions,
+    scored_batches,
+    current_churn_scores,
+    exported_predictions,
+]
 
 #: Assets of a scoring run; training stays out of it.
 SCORING = ("churn_model", "customers", "rejected_customers", "churn_predictions", "unscored_customers",

@@ -83,13 +83,14 @@ def customers(
     contract: dg.ResourceParam[Contract],
     defaults: dg.ResourceParam[RunDefaults],
     progress: dg.ResourceParam[Progress],
-) -> Iterator[dg.Output[Rows]]:
+) -> Iterator[dg.MaterializeResult[Rows]]:
     """Read one batch of the source and split it by the contract."""
+    _stop_without_a_model(context)
     batch = Batch.from_json(config.batch) if config.batch else None
     source = customer_source(batch.source if batch else config.source or defaults.source)
     batch = batch or source.plan(config.limit)
     context.log.info("Batch %s: %d files, %d bytes of %s.", batch.id, len(batch.files), batch.size, batch.source)
-    context.instance.add_run_tags(context.run_id, {"churn/batch": batch.id})
+    context.instance.add_run_tags(context.run.run_id, {"churn/batch": batch.id})
     policy = policy_of(config.duplicates or defaults.duplicates)
     tally = Tally(read_limit(config.reject_limit, defaults.reject_limit))
     version = dg.DataVersion(batch.id)
@@ -97,14 +98,23 @@ def customers(
         schema = customers_schema(contract)
         notes, metadata = dict[str, Any](), dict[str, Any]()
         stream = _split(source, batch, contract, tally, rejected, policy, progress, notes, metadata)
-        yield dg.Output(Rows(batch, schema, stream, notes, metadata), "customers", data_version=version)
+        yield dg.MaterializeResult(
+            asset_key="customers", value=Rows(batch, schema, stream, notes, metadata), data_version=version
+        )
         metadata = {
             "dagster/column_schema": column_schema(rejected.schema, contract),
             "share_rejected": tally.rejected / tally.read if tally.read else 0.0,
             "commonest_reasons": tally.commonest() or "none",
         }
         rows = Rows(batch, rejected.schema, rejected.stream(), metadata=metadata)
-        yield dg.Output(rows, "rejected_customers", data_version=version)
+        yield dg.MaterializeResult(asset_key="rejected_customers", value=rows, data_version=version)
+
+
+def _stop_without_a_model(context: dg.AssetExecutionContext) -> None:
+    """Read nothing in a run whose model was refused; Dagster itself goes on with steps that do not depend on it."""
+    stats = context.instance.get_run_step_stats(context.run.run_id, ["churn_model"])
+    if any(step.status and step.status.value == "FAILURE" for step in stats):
+        raise dg.Failure("No customer was read: churn_model failed in this run.", allow_retries=False)
 
 
 def _split(

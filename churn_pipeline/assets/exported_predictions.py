@@ -27,7 +27,7 @@ def exported_predictions(
     churn_predictions: TableHandle,
     contract: dg.ResourceParam[Contract],
     defaults: dg.ResourceParam[RunDefaults],
-) -> Iterator[dg.Output[Rows]]:
+) -> Iterator[dg.MaterializeResult[Rows]]:
     """The predictions of a finished batch as Parquet, CSV or JSON Lines files; nothing unless a setting asks for it."""
     del scored_batches  # only after the ledger row
     if not defaults.export:
@@ -36,4 +36,4 @@ def exported_predictions(
     schema = predictions_schema(contract)
     metadata = {"dagster/column_schema": column_schema(schema, contract)}
     stream = churn_predictions.stream(schema.names)
-    yield dg.Output(Rows(churn_predictions.batch, schema, stream, metadata=metadata))
+    yield dg.MaterializeResult(value=Rows(churn_predictions.batch, schema, stream, metadata=metadata))

@@ -26,6 +26,8 @@ class ChurnModelConfig(dg.Config):
     owners=["team:data-science"],
     kinds={"mlflow", "scikitlearn"},
     code_version="1",
+    # First of a run: nothing is read before a model is found that can score it (see `customers`).
+    op_tags={"dagster/priority": "1"},
 )
 def churn_model(
     context: dg.AssetExecutionContext,
@@ -33,14 +35,14 @@ def churn_model(
     model_registry: dg.ResourceParam[ModelRegistry],
     contract: dg.ResourceParam[Contract],
     defaults: dg.ResourceParam[RunDefaults],
-) -> dg.Output[ModelVersion]:
+) -> dg.MaterializeResult[ModelVersion]:
     """The model version that scores: its alias resolved once, held against the contract, its example scored."""
     asked = config.alias_or_version or defaults.alias
     version = model_registry.resolve(defaults.model_name, asked, contract)
     context.log.info("%s is %s, threshold %.3g.", asked, version, version.threshold)
     # The version is the data: `champion` moving to another one makes everything below stale.
-    return dg.Output(
-        version,
+    return dg.MaterializeResult(
+        value=version,
         data_version=dg.DataVersion(f"{version.name}/{version.version}"),
         metadata={
             "model_name": version.name,

@@ -104,7 +104,7 @@ def churn_predictions(
     contract: dg.ResourceParam[Contract],
     defaults: dg.ResourceParam[RunDefaults],
     progress: dg.ResourceParam[Progress],
-) -> Iterator[dg.Output[Rows]]:
+) -> Iterator[dg.MaterializeResult[Rows]]:
     """Score one batch of customers."""
     choice = inference.choose(config.backend or defaults.backend)
     context.log.info("Scoring %d customers with %s. %s", customers.rows, churn_model, choice.reason)
@@ -114,13 +114,13 @@ def churn_predictions(
         notes, metadata = dict[str, Any](), dict[str, Any]()
         stream = _score(customers, churn_model, choice, contract, unscored, progress, notes, metadata)
         rows = Rows(customers.batch, predictions_schema(contract), stream, notes, metadata)
-        yield dg.Output(rows, "churn_predictions", data_version=version)
+        yield dg.MaterializeResult(asset_key="churn_predictions", value=rows, data_version=version)
         metadata = {
             "dagster/column_schema": column_schema(unscored.schema, contract),
             "share_unscored": unscored.rows / customers.rows if customers.rows else 0.0,
         }
         left = Rows(customers.batch, unscored.schema, unscored.stream(), metadata=metadata)
-        yield dg.Output(left, "unscored_customers", data_version=version)
+        yield dg.MaterializeResult(asset_key="unscored_customers", value=left, data_version=version)
 
 
 def _score(

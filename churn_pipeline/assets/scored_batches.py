@@ -38,10 +38,10 @@ def scored_batches(
     unscored_customers: TableHandle,
     churn_model: ModelVersion,
     contract: dg.ResourceParam[Contract],
-) -> dg.Output[Rows]:
+) -> dg.MaterializeResult[Rows]:
     """The ledger: one row a batch, written last. A batch is done when its row is there."""
     tables = (customers, rejected_customers, churn_predictions, unscored_customers)
-    row = ledger_row(*tables, model=churn_model, contract=contract, run_id=context.run_id)
+    row = ledger_row(*tables, model=churn_model, contract=contract, run_id=context.run.run_id)
     add_up(row)
     schema = LEDGER_SCHEMA
     rows = pa.RecordBatch.from_pylist([row.to_record()], schema=schema)
@@ -62,8 +62,8 @@ def scored_batches(
         "backend": row.backend,
         **numbers,
     }
-    return dg.Output(
-        Rows(row.batch, schema, [rows], metadata=metadata),
+    return dg.MaterializeResult(
+        value=Rows(row.batch, schema, [rows], metadata=metadata),
         data_version=dg.DataVersion(f"{row.batch.id}/{row.model_name}/{row.model_version}"),
     )
 
@@ -79,14 +79,14 @@ def scored_batches(
 )
 def current_churn_scores(
     scored_batches: TableHandle, churn_predictions: TableHandle, contract: dg.ResourceParam[Contract]
-) -> dg.Output[Rows]:
+) -> dg.MaterializeResult[Rows]:
     """The newest score of every customer: what a retention team works from."""
     assert churn_predictions.batch is not None
     del scored_batches  # only after the ledger row: a batch that is not done is nobody's current score
     schema = predictions_schema(contract)
     metadata = {"dagster/column_schema": column_schema(schema, contract)}
     stream = churn_predictions.stream(schema.names)
-    return dg.Output(Rows(churn_predictions.batch, schema, stream, metadata=metadata))
+    return dg.MaterializeResult(value=Rows(churn_predictions.batch, schema, stream, metadata=metadata))
 
 
 def ledger_row(

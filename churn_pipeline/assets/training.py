@@ -59,13 +59,13 @@ def training_customers(
     customer_source: dg.ResourceParam[OpenSource],
     contract: dg.ResourceParam[Contract],
     defaults: dg.ResourceParam[RunDefaults],
-) -> dg.Output[Rows]:
+) -> dg.MaterializeResult[Rows]:
     """Labelled customer records that keep the contract; the others are counted and left out."""
     if contract.label is None:
         raise NoLabel(f"Contract {contract.name!r} names no label. Add label with column, positive and negative.")
     source = customer_source(config.source or defaults.training_source)
     batch = source.plan()
-    context.instance.add_run_tags(context.run_id, {"churn/batch": batch.id})
+    context.instance.add_run_tags(context.run.run_id, {"churn/batch": batch.id})
     tally = Tally(read_limit(config.reject_limit, defaults.reject_limit))
     schema, metadata = customers_schema(contract, with_label=True), dict[str, Any]()
 
@@ -86,7 +86,9 @@ def training_customers(
             }
         )
 
-    return dg.Output(Rows(batch, schema, stream(), metadata=metadata), data_version=dg.DataVersion(batch.id))
+    return dg.MaterializeResult(
+        value=Rows(batch, schema, stream(), metadata=metadata), data_version=dg.DataVersion(batch.id)
+    )
 
 
 @dg.asset(
@@ -117,7 +119,7 @@ def trained_model(
         ),
         model_registry,
         experiment_tracking,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         job_name=context.job_name,
         log=context.log,
     )

@@ -110,7 +110,8 @@ def judge(column: pa.Array, rules: ColumnRules, *, text_only: bool = False, misf
         broken["not_utf8"] = not_utf8
     values, cleaned = _clean(values, rules.cleaning)
     missing = _mask(values.is_null()) & ~not_utf8 & ~unreadable
-    values, failed = _read(values, rules, text_only)
+    # A source that wrote values of several kinds as text has said which of them are misfits.
+    values, failed = _read(values, rules, text_only or misfits is not None)
     unreadable |= failed
     if unreadable.any():
         broken[UNREADABLE[rules.kind]] = unreadable

@@ -5,11 +5,11 @@ Belongs here: the contract's model, its loading, and which columns a table must 
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
 import yaml
@@ -53,6 +53,21 @@ class AmbiguousColumn(ContractError):
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+class _OneOfEach(yaml.SafeLoader):
+    """YAML in which a key that comes twice is an error instead of silently replacing the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise ContractFileError(
+                    f"The contract names {key.value!r} twice, the second time at line {key.start_mark.line + 1}. "
+                    "Keep one of them."
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 class Cleaning(_Strict):
@@ -119,6 +134,13 @@ class Feature(_Strict):
     nullable: bool = False
     cleaning: Cleaning = Cleaning()
 
+    @field_validator("allowed", mode="before")
+    @classmethod
+    def _values_are_text(cls, value: object) -> object:
+        if isinstance(value, list) and any(isinstance(item, bool) for item in value):
+            raise ValueError("YAML reads a bare yes or no as true or false; put these values in quotes")
+        return value
+
     @model_validator(mode="after")
     def _rules_fit_the_type(self) -> Self:
         if self.type == "category" and not self.allowed:
@@ -177,7 +199,7 @@ class Contract(_Strict):
         """
         path = _path_of(str(name_or_path))
         try:
-            value = yaml.safe_load(path.read_text(encoding="utf-8"))
+            value = yaml.load(path.read_text(encoding="utf-8"), _OneOfEach)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             where = getattr(error, "problem_mark", None)
             line = f" at line {where.line + 1}" if where else ""

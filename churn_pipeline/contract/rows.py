@@ -38,8 +38,9 @@ class SourceRows:
         positions: int64, one a row: the row number in the file, the first data row being 1 (later: the offset).
         broken: what lay between those rows and is no row.
         text_only: whether the source knows no types (CSV), so that numbers are always read from text.
-        misfits: column → row indexes whose value is of a kind no contract type can hold (a list, an object, a
-            number where text is wanted …); the validator rejects them.
+        misfits: column → row indexes whose value is of a kind the column's type cannot hold (a list, an object, a
+            number where text is wanted …); the validator rejects them. It has a key, perhaps with no rows, for
+            every column whose values the source turned into text: the others are read from that text.
     """
 
     rows: pa.RecordBatch

@@ -37,8 +37,10 @@ from churn_pipeline.io_managers.delta_files import (
 )
 from churn_pipeline.io_managers.delta_staging import StagedFile, Staging
 from churn_pipeline.io_managers.delta_tables import DeltaTables
-from churn_pipeline.io_managers.incoming_rows import incoming, require_same_columns, table_schema
+from churn_pipeline.io_managers.incoming_rows import incoming, read_ahead, require_same_columns, table_schema
 from churn_pipeline.io_managers.table_errors import not_readable, storage_errors
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 BUCKETS = 32
 BUCKET = "id_bucket"
@@ -196,35 +198,70 @@ class _Merge:
         return done.staged
 
     def _merge(self, bucket: int, files: list[DeltaFile]) -> list[StagedFile] | None:
-        current = pa.Table.from_batches(self._current(files), self._spill.schema)
-        arrived = self._spill.read(bucket)
-        # One dictionary for both sides, so that the comparison below compares values.
-        both = pa.concat_tables([current, arrived]).unify_dictionaries().combine_chunks()
-        others = np.flatnonzero(pc.not_equal(current["batch_id"], self._batch_id).to_numpy())
-        candidates = both.take(np.concatenate([others, np.arange(current.num_rows, both.num_rows)]))
-        merged = candidates.take(newest(candidates, self._key, self._order))
-        if merged.equals(both.slice(0, current.num_rows)):
+        key, ranked = self._key, [self._key, *self._order]
+        old = self._read(files, [*ranked, "batch_id"])
+        new = self._spill.read(bucket)
+        new = new.filter(pa.array(is_newest(new, key, self._order)))
+        own = pc.equal(old["batch_id"], self._batch_id).to_numpy()
+        # Only customers that are on both sides are compared: the others cost a look-up and no sorting.
+        rivals = ~own & pc.is_in(old[key], value_set=new[key].combine_chunks()).to_numpy()
+        both = pa.concat_tables([old.select(ranked).filter(pa.array(rivals)), new.select(ranked)])
+        won = is_newest(both, key, self._order)
+        kept = ~own
+        kept[rivals] = won[: rivals.sum()]
+        new = new.filter(pa.array(won[rivals.sum() :]))
+        if not (~kept & ~own).any() and self._are_already_there(new, files, own):
             return None
-        return self._staging.write(merged.to_batches(ROWS_PER_BATCH), {BUCKET: str(bucket)})
+        with closing(read_ahead(self._rows(files, kept, new))) as merged:
+            return self._staging.write(merged, {BUCKET: str(bucket)})
 
-    def _current(self, files: list[DeltaFile]) -> Iterator[pa.RecordBatch]:
+    def _are_already_there(self, new: pa.Table, files: list[DeltaFile], own: Mask) -> bool:
+        """Whether the rows that an earlier attempt left (`own`) are the new ones."""
+        if own.sum() != new.num_rows:
+            return False
+        start = 0
+        for there in _filtered(self._current(files), own):
+            arrived = new.slice(start, there.num_rows)
+            # One dictionary for both sides, so that values are compared and not their codes.
+            both = pa.concat_tables([pa.Table.from_batches([there]), arrived]).unify_dictionaries().combine_chunks()
+            if not both.slice(0, there.num_rows).equals(both.slice(there.num_rows)):
+                return False
+            start += there.num_rows
+        return True
+
+    def _rows(self, files: list[DeltaFile], kept: Mask, new: pa.Table) -> Iterator[pa.RecordBatch]:
+        yield from _filtered(self._current(files), kept)
+        yield from new.to_batches(ROWS_PER_BATCH)
+
+    def _current(self, files: list[DeltaFile], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         for file in files:
-            yield from read_rows(self._folder, file, self._spill.schema, self._spill.schema.names)
+            yield from read_rows(self._folder, file, self._spill.schema, columns or self._spill.schema.names)
+
+    def _read(self, files: list[DeltaFile], columns: Sequence[str]) -> pa.Table:
+        schema = pa.schema([self._spill.schema.field(name) for name in columns])
+        return pa.Table.from_batches(self._current(files, columns), schema)
 
 
-def newest(table: pa.Table, key: str, order: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Numbers of the rows that are the newest of their key, ascending.
+def _filtered(batches: Iterator[pa.RecordBatch], mask: Mask) -> Iterator[pa.RecordBatch]:
+    start = 0
+    for batch in batches:
+        yield batch.filter(pa.array(mask[start : start + batch.num_rows]))
+        start += batch.num_rows
+
+
+def is_newest(table: pa.Table, key: str, order: Sequence[str]) -> Mask:
+    """Whether each row is the newest of its key: one row a key is.
 
     The greatest `order` wins, a missing value being the smallest; between equals the last row.
     """
     keys = table[key].combine_chunks().dictionary_encode().indices
-    ranks = [table[name] for name in order]
-    numbers = np.arange(table.num_rows)
-    names = ["key", *(f"rank {i}" for i in range(len(ranks))), "number"]
-    ranked = pa.table([keys, *ranks, numbers], names=names)
-    descending = [(name, "descending", "at_end") for name in names[1:]]
-    newest_first = pc.sort_indices(ranked, sort_keys=[("key", "ascending", "at_end"), *descending]).to_numpy()
-    sorted_keys = keys.to_numpy()[newest_first]
-    first_of_key = np.ones(len(sorted_keys), dtype=bool)
-    first_of_key[1:] = sorted_keys[1:] != sorted_keys[:-1]
-    return np.sort(newest_first[first_of_key])
+    columns = [keys, *(table[name] for name in order), np.arange(table.num_rows)]
+    names = ["key", *(f"rank {i}" for i in range(len(order))), "number"]
+    newest_first = [(name, "descending", "at_end") for name in names[1:]]
+    ranked = pa.table(columns, names=names)
+    by = pc.sort_indices(ranked, sort_keys=[("key", "ascending", "at_end"), *newest_first]).to_numpy()
+    sorted_keys = keys.to_numpy()[by]
+    newest = np.zeros(table.num_rows, dtype=bool)
+    newest[by[:1]] = True
+    newest[by[1:]] = sorted_keys[1:] != sorted_keys[:-1]
+    return newest

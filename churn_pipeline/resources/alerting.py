@@ -36,7 +36,8 @@ class Alerts:
 
     def failed(self, stage: str, cause: str, batch_id: str | None, run_id: str, source: str | None = None) -> bool:
         """Say that a batch failed; returns False if that was said before."""
-        return self.log.deliver(failure_alert(stage, cause, batch_id, self.link(run_id), source=source), self._channels)
+        alert = failure_alert(stage, cause, batch_id, self.link(run_id), source=source, run_id=run_id)
+        return self.log.deliver(alert, self._channels)
 
     def link(self, run_id: str) -> str | None:
         """Page of a run."""

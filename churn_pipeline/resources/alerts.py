@@ -79,7 +79,13 @@ def completion_alert(row: ScoredBatch, link: str | None, unit: str, reference_sh
 
 
 def failure_alert(
-    stage: str, cause: str, batch_id: str | None, link: str | None, model: str | None = None, source: str | None = None
+    stage: str,
+    cause: str,
+    batch_id: str | None,
+    link: str | None,
+    model: str | None = None,
+    source: str | None = None,
+    run_id: str = "",
 ) -> Alert:
     """Say that scoring stopped.
 
@@ -89,6 +95,7 @@ def failure_alert(
         batch_id: None if it stopped before the batch was known.
         model: name and version, if they were known by then.
         source: what was to be read, where the batch is not known.
+        run_id: tells failures without a batch apart where there is no link.
 
     Returns:
         One alert a batch; without a batch, one a run.
@@ -104,7 +111,9 @@ def failure_alert(
         "What this batch has written so far does not count; the next attempt replaces it.",
     ]
     # Without a batch only the run tells one failure from another.
-    occasion = batch_id or "run-" + hashlib.sha256(f"{stage}\0{words}\0{source}\0{link}".encode()).hexdigest()[:12]
+    occasion = (
+        batch_id or "run-" + hashlib.sha256(f"{stage}\0{words}\0{source}\0{link}\0{run_id}".encode()).hexdigest()[:12]
+    )
     title = f"Fix and run again (scoring stopped at {stage}): {_cut(first, _LONGEST_SENTENCE)}"
     return Alert(f"failed/{occasion}", title, tuple(lines), "failed", link)
 

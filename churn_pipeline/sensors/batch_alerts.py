@@ -6,8 +6,9 @@ A plain sensor over the ledger and the run history, not a run-status sensor: tha
 raises, and the alert of a channel that was down would be lost.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterRun, RunsFilter
@@ -25,6 +26,10 @@ LOOK_BACK = timedelta(days=3)
 _SCORING_STEPS = frozenset(
     {"churn_model", "read_customers", "score_customers_of_batch", "scored_batches", "current_churn_scores"}
 )
+
+
+#: Sends one alert unless it was sent; says whether it did.
+Delivery = Callable[[], bool]
 
 
 @dg.sensor(
@@ -51,9 +56,9 @@ def batch_alerts(
     return dg.SkipReason(f"{sent} alerts sent; nothing else is news since {since:%Y-%m-%d %H:%M} UTC.")
 
 
-def _completions(instance: dg.DagsterInstance, store: TableStore, alerts: Alerts, since: datetime) -> list:
+def _completions(instance: dg.DagsterInstance, store: TableStore, alerts: Alerts, since: datetime) -> list[Delivery]:
     rows = [row for row in Ledger(store).all() if row.scored_at >= since and _is_over(instance, row)]
-    return [lambda row=row: alerts.completed(row) for row in reversed(rows)]
+    return [partial(alerts.completed, row) for row in reversed(rows)]
 
 
 def _is_over(instance: dg.DagsterInstance, row: ScoredBatch) -> bool:
@@ -62,14 +67,14 @@ def _is_over(instance: dg.DagsterInstance, row: ScoredBatch) -> bool:
     return run is None or run.status == dg.DagsterRunStatus.SUCCESS
 
 
-def _failures(context: dg.SensorEvaluationContext, alerts: Alerts, since: datetime) -> Iterator:
+def _failures(context: dg.SensorEvaluationContext, alerts: Alerts, since: datetime) -> Iterator[Delivery]:
     failed = RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
     for record in context.instance.get_run_records(failed, ascending=True):
         run = record.dagster_run
         stage, cause = stage_and_cause(context.instance, run)
         if run.job_name == "score_customers" or stage in _SCORING_STEPS:
             batch = run.tags.get("churn/batch")
-            yield lambda s=stage, c=cause, b=batch, r=run: alerts.failed(s, c, b, r.run_id)
+            yield partial(alerts.failed, stage, cause, batch, run.run_id)
 
 
 def stage_and_cause(instance: dg.DagsterInstance, run: DagsterRun) -> tuple[str, str]:

@@ -116,7 +116,7 @@ def test_an_endpoint_that_is_reached_leaves_no_secret_in_the_log(written):
 def test_a_token_that_stands_in_the_place_of_a_host_is_not_shown():
     for url in (
         "slack://SECRETAAA/SECRETBBB/SECRETCCCDDDEEEFFFGGGHHH",
-        "discord://SECRETAAA/SECRETBBB",
+        "discord://SECRET.AAA/SECRETBBB",
         "ntfy://SECRET",
     ):
         channel = AppriseChannel(url)

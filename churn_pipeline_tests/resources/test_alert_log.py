@@ -88,8 +88,8 @@ def test_a_webhook_and_a_mail_server_that_were_down_get_one_alert_each(log):
 
 def test_eight_processes_at_once_send_one_alert(tmp_path, processes):
     with webhook(delay=0.1) as (port, received):
-        outcomes = processes.SimpleQueue()
-        workers = [processes.Process(target=_deliver, args=(tmp_path, port, outcomes)) for _ in range(8)]
+        outcomes, together = processes.SimpleQueue(), processes.Barrier(8)
+        workers = [processes.Process(target=_deliver, args=(tmp_path, port, outcomes, together)) for _ in range(8)]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -200,8 +200,11 @@ def test_an_interrupted_attempt_leaves_no_trace_of_the_channel(log):
     assert log.deliver(ALERT, [RecordedChannel()])
 
 
-def _deliver(folder, port, outcomes):
-    outcomes.put(AlertLog(folder).deliver(ALERT, [AppriseChannel(f"json://127.0.0.1:{port}/?rto=60", timeout=60)]))
+def _deliver(folder, port, outcomes, together=None):
+    channel = AppriseChannel(f"json://127.0.0.1:{port}/?rto=60", timeout=60)
+    if together:
+        together.wait(60)
+    outcomes.put(AlertLog(folder).deliver(ALERT, [channel]))
 
 
 def _deliver_on_a_full_disk(folder, outcomes):

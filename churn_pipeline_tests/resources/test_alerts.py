@@ -82,6 +82,7 @@ def test_failures_before_the_batch_is_known_are_one_alert_a_run():
     first = failure_alert("customers", "No such file.", None, "runs/1", source="/data/customers.csv")
     assert first.key == failure_alert("customers", "No such file.", None, "runs/1", source="/data/customers.csv").key
     assert first.key != failure_alert("customers", "No such file.", None, "runs/2", source="/data/customers.csv").key
+    assert failure_alert("a", "b.", None, None, run_id="1").key != failure_alert("a", "b.", None, None, run_id="2").key
     assert "Batch: not known yet (/data/customers.csv)" in first.lines
 
 

@@ -47,7 +47,7 @@ class IdRegister:
     """Remembers every id of a batch by hash and place."""
 
     def __init__(self) -> None:
-        self._files = [tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) for _ in range(_BUCKETS)]
+        self._files = [tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) for _ in range(_BUCKETS)]  # noqa: SIM115  see `close`
         self._seen = 0
 
     def add(self, ids: pa.Array) -> None:

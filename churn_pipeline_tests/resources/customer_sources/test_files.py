@@ -150,6 +150,12 @@ def test_a_file_that_may_not_be_read_says_so(folder: Path):
         FileSource(str(folder / "a.csv")).plan()
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that fails when it is read")
+def test_a_file_that_fails_when_it_is_read_says_so():
+    with pytest.raises(SourceUnreadable, match="input/output error"):
+        FileSource("/proc/self/mem", format="csv").plan()
+
+
 def test_a_pipe_is_no_customer_file(tmp_path: Path):
     os.mkfifo(tmp_path / "some.csv")
     assert stat.S_ISFIFO((tmp_path / "some.csv").stat().st_mode)

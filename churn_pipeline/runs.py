@@ -1,0 +1,250 @@
+"""A job, run in this process: what the command line and `InferenceJob` share.
+
+Belongs here: planning, starting a job on an instance, and telling what came of it. Does not: words for people
+(`cli/`), what a job does (`jobs.py`, `assets/`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.utils import make_new_run_id
+
+from churn_pipeline import checks, jobs
+from churn_pipeline.assets.customers import read_limit
+from churn_pipeline.batches import Batch
+from churn_pipeline.contract.validation import RejectLimit
+from churn_pipeline.deployments import Deployment
+from churn_pipeline.errors import ChurnPipelineError
+from churn_pipeline.io_managers.scored_batches import Ledger
+from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.ledger import ScoredBatch
+from churn_pipeline.resources.alerts import Alert
+from churn_pipeline.resources.customer_sources.duplicates import policy_of
+from churn_pipeline.sensors.batch_alerts import stage_and_cause
+
+#: Tables a scoring run writes.
+TABLES = (
+    "customers",
+    "rejected_customers",
+    "churn_predictions",
+    "unscored_customers",
+    "scored_batches",
+    "current_churn_scores",
+)
+
+#: Metrics of a trained version, as `training/evaluation.py` names them.
+METRICS = ("roc_auc", "average_precision", "brier", "log_loss", "lift_top_decile", "base_rate")
+
+_INSTANCE_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to score; None stands for the deployment's setting.
+
+    Attributes:
+        batch: bounds fixed by `plan_scoring`.
+        model: alias or version.
+    """
+
+    source: str | None = None
+    batch: Batch | None = None
+    limit: int | None = None
+    model: str | None = None
+    backend: str | None = None
+    reject_limit: str | None = None
+    duplicates: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do. Planning writes nothing."""
+
+    batch: Batch
+    model: ModelVersion
+    backend: str
+    backend_reason: str
+    reject_limit: RejectLimit
+    duplicates: str
+    columns: dict[str, list[str]]
+    tables: dict[str, str]
+    done: ScoredBatch | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a scoring run did.
+
+    Attributes:
+        tables: name → location.
+        alert: the completion alert, and whether this run sent it (a batch is announced once).
+    """
+
+    row: ScoredBatch
+    tables: dict[str, str]
+    alert: Alert
+    alert_sent: bool
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run did; `metrics` are on the holdout."""
+
+    model_name: str
+    model_version: str
+    promoted: bool
+    verdict: str
+    metrics: dict[str, float]
+    tracking_uri: str
+
+
+def plan_scoring(deployment: Deployment, request: Request) -> Plan:
+    """Fix the bounds, resolve the model version, hold columns and signature against the contract; write nothing."""
+    contract, defaults = deployment.contract(), deployment.defaults()
+    source = deployment.open_source(request.source or defaults.source)
+    batch = request.batch or source.plan(request.limit)
+    columns = source.columns(batch)
+    for partition, present in columns.items():
+        contract.check_columns(present, partition)
+    model = deployment.model_registry().resolve(defaults.model_name, request.model or defaults.alias, contract)
+    choice = deployment.inference().choose(request.backend or defaults.backend)
+    store = deployment.table_store()
+    return Plan(
+        batch=batch,
+        model=model,
+        backend=choice.engine.backend,
+        backend_reason=choice.reason,
+        reject_limit=read_limit(request.reject_limit, defaults.reject_limit),
+        duplicates=policy_of(request.duplicates or defaults.duplicates),
+        columns=columns,
+        tables={name: store.location(name) for name in TABLES},
+        done=next(iter(Ledger(store).find(batch)), None),
+    )
+
+
+def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance, **overrides: Any) -> Outcome:
+    """Run the job `score_customers` in this process, and alert.
+
+    The batch is planned first and travels in the run's configuration, so that a retry from the UI reads the same.
+
+    Args:
+        overrides: role → plain object, in place of the deployment's.
+
+    Raises:
+        ChurnPipelineError: what stopped the run; people have been told.
+    """
+    alerts, source = deployment.alerts(), request.source or deployment.defaults().source
+    try:
+        open_source = overrides.get("customer_source", deployment.open_source)
+        batch = request.batch or open_source(source).plan(request.limit)
+    except ChurnPipelineError as error:
+        alerts.failed("customers", str(error), None, "", source)
+        raise
+    config = {
+        "read_customers": _given(
+            batch=batch.to_json(), reject_limit=request.reject_limit, duplicates=request.duplicates
+        ),
+        "churn_model": _given(alias_or_version=request.model),
+        "score_customers_of_batch": _given(backend=request.backend),
+    }
+    run_id = make_new_run_id()
+    try:
+        _run("score_customers", deployment, config, instance, run_id, {"churn/batch": batch.id}, overrides)
+    except Exception as error:
+        # Whatever it was, people hear of it before it goes on its way.
+        stage, cause = _why(instance, run_id, error)
+        alerts.failed(stage, cause, batch.id, run_id, source)
+        raise
+    store = overrides.get("table_store") or deployment.table_store()
+    row = next(row for row in Ledger(store).find(batch))
+    sent = alerts.completed(row)
+    return Outcome(row, {name: store.location(name) for name in TABLES}, alerts.completion(row), sent)
+
+
+def train(deployment: Deployment, source: str | None, estimator: str | None, instance: dg.DagsterInstance) -> Trained:
+    """Run the job `train_model` in this process.
+
+    Raises:
+        ChurnPipelineError: what stopped the run.
+    """
+    config = {"training_customers": _given(source=source), "trained_model": _given(estimator=estimator)}
+    result = _run("train_model", deployment, config, instance, make_new_run_id(), {}, {})
+    said = {name: value.value for name, value in _metadata(result, "trained_model").items()}
+    metrics = {name: value for name, value in said.items() if name in METRICS}
+    return Trained(
+        str(said["model_name"]),
+        str(said["model_version"]),
+        bool(said["promoted"]),
+        str(said["verdict"]),
+        metrics,
+        str(said["tracking_uri"]),
+    )
+
+
+@contextmanager
+def local_instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of DAGSTER_HOME, or one in the home folder that `make dev` opens too."""
+    if os.environ.get("DAGSTER_HOME"):
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+        return
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(_INSTANCE_SETTINGS, encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        yield instance
+
+
+def _run(
+    job: str,
+    deployment: Deployment,
+    config: dict[str, Any],
+    instance: dg.DagsterInstance,
+    run_id: str,
+    tags: dict[str, str],
+    overrides: dict[str, Any],
+) -> dg.ExecuteInProcessResult:
+    definitions = dg.Definitions(
+        assets=jobs.ASSETS,
+        asset_checks=checks.ALL,
+        jobs=[jobs.score_customers, jobs.train_model],
+        resources={**deployment.resources(), **overrides},
+        executor=dg.in_process_executor,
+    )
+    return definitions.resolve_job_def(job).execute_in_process(
+        run_config={
+            "ops": {name: {"config": given} for name, given in config.items()},
+            "loggers": {"console": {"config": {"log_level": "WARNING"}}},
+        },
+        instance=instance,
+        run_id=run_id,
+        tags=tags,
+    )
+
+
+def _why(instance: dg.DagsterInstance, run_id: str, error: Exception) -> tuple[str, str]:
+    run = instance.get_run_by_id(run_id)
+    stage, cause = stage_and_cause(instance, run) if run else ("run start", f"{type(error).__name__}.")
+    return stage, str(error) if isinstance(error, ChurnPipelineError) else cause
+
+
+def _metadata(result: dg.ExecuteInProcessResult, asset: str) -> Mapping[str, Any]:
+    found = [
+        event.materialization.metadata
+        for event in result.get_asset_materialization_events()
+        if event.materialization.asset_key.path[-1] == asset
+    ]
+    return found[-1]
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

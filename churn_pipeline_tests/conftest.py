@@ -1,0 +1,33 @@
+"""What every test has: a tier, no environment of the developer's, and warnings that are errors.
+
+Tiers: fast (unmarked), `slow`, and later `spark`, `kafka`, `browser`. A test belongs to the lowest one that can
+prove it.
+"""
+
+import os
+import time
+
+import pytest
+
+from churn_pipeline.deployments import Settings
+
+#: An unmarked test that takes longer than this on two slow cores belongs to the slow tier.
+FAST_LIMIT_SECONDS = 30.0
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_developer(monkeypatch):
+    """Tests see defaults, whatever the shell has set."""
+    for field in Settings.__dataclass_fields__.values():
+        monkeypatch.delenv(field.metadata["variable"], raising=False)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    started = time.monotonic()
+    result = yield
+    seconds = time.monotonic() - started
+    if seconds > FAST_LIMIT_SECONDS and not item.get_closest_marker("slow") and not os.environ.get("PYTEST_SLOW_OK"):
+        pytest.fail(f"took {seconds:.0f} s: mark it slow, or make it faster", pytrace=False)
+    return result
