@@ -5,11 +5,15 @@ prove it.
 """
 
 import os
+import shutil
 import time
 
 import pytest
 
+from churn_pipeline import deployments
 from churn_pipeline.deployments import Settings
+from churn_pipeline_tests.builders import trained_home
+from churn_pipeline_tests.resources.alert_servers import webhook
 
 #: An unmarked test that takes longer than this on two slow cores belongs to the slow tier.
 FAST_LIMIT_SECONDS = 30.0
@@ -31,3 +35,30 @@ def pytest_runtest_call(item):
     if seconds > FAST_LIMIT_SECONDS and not item.get_closest_marker("slow") and not os.environ.get("PYTEST_SLOW_OK"):
         pytest.fail(f"took {seconds:.0f} s: mark it slow, or make it faster", pytrace=False)
     return result
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, trained_home(folder)
+
+
+@pytest.fixture
+def deployment(_trained, tmp_path):
+    """A deployment with a champion and no scored batch; its registry is shared, its tables are its own."""
+    _, trained = _trained
+    settings = trained.settings
+    shutil.copytree(settings.folder / "dagster", tmp_path / "home" / "dagster")
+    return deployments.test(
+        tmp_path / "home",
+        source=settings.source,
+        training_source=settings.training_source,
+        tracking_uri=f"sqlite:///{settings.folder}/mlflow/mlflow.db",
+    )
+
+
+@pytest.fixture
+def webhook_received():
+    """A real HTTP endpoint: its Apprise URL, and what it received."""
+    with webhook() as (port, received):
+        yield f"json://127.0.0.1:{port}", received
