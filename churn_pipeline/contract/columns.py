@@ -267,7 +267,9 @@ def _out_of_bounds(values: pa.Array, rules: ColumnRules) -> dict[str, Mask]:
     """Range, finiteness and allowed values of the cells that are there."""
     found: dict[str, Mask] = {}
     if rules.allowed is not None:
-        allowed = _mask(pc.is_in(values.dictionary, value_set=pa.array(rules.allowed, pa.string())))
+        # A word that could not be read is null, and has been reported as that.
+        known = pc.is_in(values.dictionary, value_set=pa.array(rules.allowed, pa.string()))
+        allowed = _mask(pc.or_(known, values.dictionary.is_null()))
         if not allowed.all():
             codes = values.indices.fill_null(0).to_numpy(zero_copy_only=False)
             found["not_allowed"] = ~allowed[codes] & _mask(values.is_valid())
