@@ -38,14 +38,23 @@ def sample(contract: Contract, rows: int, *, seed: int = 0, label: bool = False,
         columns[feature.source or name] = values
         score += effect
     if label and contract.label:
-        score = (score - score.mean()) / (score.std() or 1) * _SIGNAL
-        chance = 1 / (1 + np.exp(-(score - np.quantile(score, 1 - _BASE_RATE))))
-        churned = rng.random(rows) < chance
+        churned = rng.random(rows) < _chance(score)
         columns[contract.label.column] = np.where(churned, contract.label.positive, contract.label.negative)
     frame = pd.DataFrame({name: columns[name] for name in contract.columns(with_label=label)})
     if broken:
         _break(frame, contract, broken)
     return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def _chance(score: np.ndarray) -> np.ndarray:
+    """Probability that each customer churns; the base rate on average."""
+    scaled = (score - score.mean()) / (score.std() or 1) * _SIGNAL
+    low, high = -20.0, 20.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (1 / (1 + np.exp(-scaled - middle))).mean() < _BASE_RATE else (low, middle)
+    chance: np.ndarray = 1 / (1 + np.exp(-scaled - low))
+    return chance
 
 
 def _ids(rng: np.random.Generator, rows: int) -> np.ndarray:
