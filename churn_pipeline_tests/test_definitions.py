@@ -52,7 +52,7 @@ def test_scoring_leaves_training_out():
 
 def test_schedules_are_off_until_somebody_turns_them_on():
     for name in ("score_daily", "maintain_weekly"):
-        assert defs.get_schedule_def(name).default_status is dg.DefaultScheduleStatus.STOPPED
+        assert defs.resolve_schedule_def(name).default_status is dg.DefaultScheduleStatus.STOPPED
 
 
 def test_building_definitions_warns_of_nothing(tmp_path):

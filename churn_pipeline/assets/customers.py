@@ -6,6 +6,7 @@ Belongs here: fetching, calling the validator, wrapping for Dagster. Does not: j
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -97,7 +98,7 @@ def customers(
     with Spill(rejected_schema(contract)) as rejected:
         schema = customers_schema(contract)
         notes, metadata = dict[str, Any](), dict[str, Any]()
-        stream = _split(source, batch, contract, tally, rejected, policy, progress, notes, metadata)
+        stream = split(source, batch, contract, tally, rejected, policy, progress, notes, metadata)
         yield dg.MaterializeResult(
             asset_key="customers", value=Rows(batch, schema, stream, notes, metadata), data_version=version
         )
@@ -117,7 +118,7 @@ def _stop_without_a_model(context: dg.AssetExecutionContext) -> None:
         raise dg.Failure("No customer was read: churn_model failed in this run.", allow_retries=False)
 
 
-def _split(
+def split(
     source: CustomerSource,
     batch: Batch,
     contract: Contract,
@@ -130,23 +131,22 @@ def _split(
 ) -> Iterator[pa.RecordBatch]:
     """Yield customers and put the rest aside; raises before the end, so that nothing is committed, past a limit."""
     started, started_at = time.monotonic(), datetime.now(UTC)
-    register = IdRegister()
     superseded = None if policy == "keep" else superseded_by(policy, _ids(source, batch, contract))
     repeated = 0
-    for found in source.read(batch, contract):
-        mask = superseded(found.rows.num_rows) if superseded else None
-        part = validate(found, contract, batch.as_of, superseded=mask)
-        tally.add(part)
-        rejected.add(part.rejected)
-        if mask is None:
-            register.add(part.customers.column(contract.id.column))
-        else:
-            repeated += int(mask.sum())
-        progress.advance("read", found.count)
-        yield part.customers
-    tally.finish()
-    repeated += register.repeated()
-    register.close()
+    with closing(IdRegister()) as register:
+        for found in source.read(batch, contract):
+            mask = superseded(found.rows.num_rows) if superseded else None
+            part = validate(found, contract, batch.as_of, superseded=mask)
+            tally.add(part)
+            rejected.add(part.rejected)
+            if mask is None:
+                register.add(part.customers.column(contract.id.column))
+            else:
+                repeated += int(mask.sum())
+            progress.advance("read", found.count)
+            yield part.customers
+        tally.finish()
+        repeated += register.repeated()
     notes.update(
         rows_read=tally.read,
         rows_duplicate=repeated,

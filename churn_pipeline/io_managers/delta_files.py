@@ -152,7 +152,9 @@ def read_rows(
         # No pre-buffering: it would hold a whole row group of compressed pages in memory.
         parquet = pq.ParquetFile(source, read_dictionary=dictionaries, pre_buffer=False)
         groups = _groups(parquet, only) if filtered and only else list(range(parquet.num_row_groups))
-        for batch in parquet.iter_batches(ROWS_PER_BATCH, row_groups=groups, columns=needed):
+        # One thread: several are no faster beside a writer and a scorer, and hold memory.
+        batches = parquet.iter_batches(ROWS_PER_BATCH, row_groups=groups, columns=needed, use_threads=False)
+        for batch in batches:
             if filtered:
                 ids = batch.column("batch_id")
                 batch = batch.filter(pc.equal(ids, only) if only is not None else pc.not_equal(ids, without))

@@ -18,7 +18,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from churn_pipeline.errors import UsageError
 from churn_pipeline.io_managers.atomic_files import TEMPORARY
-from churn_pipeline.io_managers.current_scores import SPILL
+from churn_pipeline.io_managers.bucket_spill import SPILL
 from churn_pipeline.io_managers.delta_files import active_files, open_delta
 from churn_pipeline.io_managers.delta_staging import ROWS_PER_GROUP
 from churn_pipeline.io_managers.delta_tables import DeltaTables

@@ -32,7 +32,7 @@ class ParquetFormat(FileFormat):
 
     def read(self, path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(path, pre_buffer=False) as parquet:
-            for batch in parquet.iter_batches(ROWS_PER_BATCH, columns=schema.names):
+            for batch in parquet.iter_batches(ROWS_PER_BATCH, columns=schema.names, use_threads=False):
                 yield batch.select(schema.names).cast(schema)
 
 

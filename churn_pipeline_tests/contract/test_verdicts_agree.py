@@ -54,8 +54,8 @@ _ROW = {
 _TYPES = {"number": pa.float64(), "integer": pa.float64(), "boolean": pa.bool_()}
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.generate])
-@given(st.lists(st.fixed_dictionaries(_ROW), min_size=1, max_size=8))
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])
+@given(st.lists(st.fixed_dictionaries(_ROW), min_size=10, max_size=40))
 def test_pandera_and_the_streaming_validator_give_every_row_the_same_verdict(records):
     columns = {
         name: pa.array([r[name] for r in records], _TYPES.get(name, pa.string()), from_pandas=True) for name in _ROW
