@@ -3,86 +3,142 @@
 Belongs here: predicates over tables that are already written, named by table. Does not: what must hold before
 writing (the streams of the assets and `assets/scored_batches.add_up` raise there).
 
-A blocking check reads the tables again, as any other reader would: it does not trust what the writer counted.
+A blocking check reads the tables again, as any other reader would: it does not trust what the writer counted. Checks of
+tables that one step writes run in one step too, so that each table is read once.
 """
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 
 import dagster as dg
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn_pipeline.contract.columns import judge, rules_of
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import TableHandle, TableStore
+from churn_pipeline.io_managers.incoming_rows import read_ahead
 from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.resources.customer_sources.duplicates import IdRegister
+from churn_pipeline.resources.customer_sources.fingerprints import fingerprints
 from churn_pipeline.resources.model_registry import ModelRegistry
 
 #: How far the share predicted to churn may be from the share at training before it is worth a look.
 SHARE_BAND = 0.1
 
-
-@dg.asset_check(asset="customers", blocking=True)
-def customers_keep_the_contract(customers: TableHandle, contract: dg.ResourceParam[Contract]) -> dg.AssetCheckResult:
-    """Every row of the table keeps every rule of the contract."""
-    broken = 0
-    for batch in customers.stream():
-        for rules in rules_of(contract):
-            if rules.name != "event_at":
-                masks = judge(batch.column(rules.name), rules).broken.values()
-                broken += int(np.logical_or.reduce(list(masks)).sum()) if masks else 0
-    return dg.AssetCheckResult(passed=broken == 0, metadata={"cells_broken": broken})
+#: What says which row a row is, beside its id.
+_PLACE = ("source_partition", "source_position")
 
 
-@dg.asset_check(asset="rejected_customers", blocking=True, additional_ins={"customers": dg.AssetIn("customers")})
-def rejected_customers_and_customers_are_all_rows_read(
-    rejected_customers: TableHandle, customers: TableHandle
-) -> dg.AssetCheckResult:
-    """read = customers + rejected, counted in the tables; every rejected row says why."""
-    kept = _count(customers)
+@dg.multi_asset_check(
+    name="check_customers",
+    specs=[
+        dg.AssetCheckSpec(
+            "customers_keep_the_contract",
+            asset="customers",
+            blocking=True,
+            description="Every row of the table keeps every rule of the contract.",
+        ),
+        dg.AssetCheckSpec(
+            "rejected_customers_and_customers_are_all_rows_read",
+            asset="rejected_customers",
+            additional_deps=["customers"],
+            blocking=True,
+            description="read = customers + rejected, counted in the tables; every rejected row says why.",
+        ),
+    ],
+    ins={"customers": dg.AssetIn("customers"), "rejected_customers": dg.AssetIn("rejected_customers")},
+)
+def customers_and_rejected_customers(
+    customers: TableHandle, rejected_customers: TableHandle, contract: dg.ResourceParam[Contract]
+) -> Iterator[dg.AssetCheckResult]:
+    """Both tables that reading a batch leaves."""
+    kept = broken = 0
+    for batch in _rows(customers):
+        kept += batch.num_rows
+        broken += _broken_cells(batch, contract)
+    yield dg.AssetCheckResult(
+        asset_key="customers",
+        check_name="customers_keep_the_contract",
+        passed=broken == 0,
+        metadata={"cells_broken": broken},
+    )
     rejected = unexplained = 0
-    for batch in rejected_customers.stream(["rules"]):
+    for batch in _rows(rejected_customers, ["rules"]):
         rejected += batch.num_rows
         unexplained += pc.sum(pc.equal(pc.list_value_length(batch.column(0)).fill_null(0), 0)).as_py() or 0
     read = int(customers.notes["rows_read"])
-    return dg.AssetCheckResult(
+    yield dg.AssetCheckResult(
+        asset_key="rejected_customers",
+        check_name="rejected_customers_and_customers_are_all_rows_read",
         passed=read == kept + rejected and unexplained == 0,
         metadata={"rows_read": read, "customers": kept, "rejected": rejected, "unexplained": unexplained},
     )
 
 
-@dg.asset_check(asset="churn_predictions", blocking=True)
-def churn_predictions_are_probabilities(churn_predictions: TableHandle) -> dg.AssetCheckResult:
-    """Every probability is finite and between 0 and 1, and every prediction follows from it and the threshold."""
-    wrong = 0
-    for batch in churn_predictions.stream(["churn_probability", "prediction", "threshold"]):
-        probability, prediction, threshold = (c.to_numpy(zero_copy_only=False) for c in batch.columns)
-        fits = (probability >= 0) & (probability <= 1) & ((probability >= threshold) == (prediction == 1))
-        wrong += int((~fits).sum())
-    return dg.AssetCheckResult(passed=wrong == 0, metadata={"rows_wrong": wrong})
-
-
-@dg.asset_check(
-    asset="unscored_customers",
-    blocking=True,
-    additional_ins={
-        "customers": dg.AssetIn("customers"),
-        "churn_predictions": dg.AssetIn("churn_predictions"),
-    },
+@dg.multi_asset_check(
+    name="check_predictions",
+    specs=[
+        dg.AssetCheckSpec(
+            "churn_predictions_are_probabilities",
+            asset="churn_predictions",
+            blocking=True,
+            description="Every probability is finite and between 0 and 1, and every prediction follows from it and the "
+            "threshold.",
+        ),
+        dg.AssetCheckSpec(
+            "churn_predictions_share_is_near_training",
+            asset="churn_predictions",
+            additional_deps=["churn_model"],
+            description="The share predicted to churn is within a band around the share at training; a warning, not a "
+            "stop.",
+        ),
+        dg.AssetCheckSpec(
+            "unscored_customers_and_predictions_are_all_customers",
+            asset="unscored_customers",
+            additional_deps=["customers", "churn_predictions"],
+            blocking=True,
+            description="customers = scored + unscored, the same ids on both sides; every unscored row has its error.",
+        ),
+    ],
+    ins={name: dg.AssetIn(name) for name in ("churn_predictions", "unscored_customers", "customers", "churn_model")},
 )
-def unscored_customers_and_predictions_are_all_customers(
+def churn_predictions_and_unscored_customers(
+    churn_predictions: TableHandle,
     unscored_customers: TableHandle,
     customers: TableHandle,
-    churn_predictions: TableHandle,
+    churn_model: ModelVersion,
     contract: dg.ResourceParam[Contract],
-) -> dg.AssetCheckResult:
-    """customers = scored + unscored, the same ids on both sides; every unscored row has its error."""
-    columns = [contract.id.column, "source_partition", "source_position"]
-    all_of, scored, unscored = (_Bag(t, columns) for t in (customers, churn_predictions, unscored_customers))
-    silent = sum(b.column(0).null_count for b in unscored_customers.stream(["error_type"]))
+    model_registry: dg.ResourceParam[ModelRegistry],
+) -> Iterator[dg.AssetCheckResult]:
+    """Both tables that scoring a batch leaves, against the customers it began with."""
+    place = [contract.id.column, *_PLACE]
+    scored, wrong, churn = _Bag(), 0, 0
+    for batch in _rows(churn_predictions, [*place, "churn_probability", "prediction", "threshold"]):
+        scored.add(batch)
+        probability, prediction, threshold = (c.to_numpy(zero_copy_only=False) for c in batch.columns[len(place) :])
+        fits = (probability >= 0) & (probability <= 1) & ((probability >= threshold) == (prediction == 1))
+        wrong += int((~fits).sum())
+        churn += int(prediction.sum())
+    yield dg.AssetCheckResult(
+        asset_key="churn_predictions",
+        check_name="churn_predictions_are_probabilities",
+        passed=wrong == 0,
+        metadata={"rows_wrong": wrong},
+    )
+    yield _share_check(scored.rows, churn, model_registry.reference_share(churn_model))
+    unscored, silent = _Bag(), 0
+    for batch in _rows(unscored_customers, [*place, "error_type"]):
+        unscored.add(batch)
+        silent += batch.column("error_type").null_count
+    all_of = _Bag(_rows(customers, place))
     covered = all_of.rows == scored.rows + unscored.rows and all_of.sum == (scored.sum + unscored.sum) % 2**64
-    return dg.AssetCheckResult(
+    yield dg.AssetCheckResult(
+        asset_key="unscored_customers",
+        check_name="unscored_customers_and_predictions_are_all_customers",
         passed=covered and silent == 0,
         metadata={"customers": all_of.rows, "scored": scored.rows, "unscored": unscored.rows, "without_error": silent},
     )
@@ -109,28 +165,13 @@ def current_churn_scores_hold_each_customer_once(
 ) -> dg.AssetCheckResult:
     """No customer has two current scores."""
     whole = table_store.open(current_churn_scores.table)
-    ids = [_hash(b.column(0)) for b in whole.stream([contract.id.column])] if whole else []
-    hashes = np.concatenate(ids) if ids else np.empty(0, np.uint64)
-    twice = len(hashes) - len(np.unique(hashes))
-    return dg.AssetCheckResult(passed=twice == 0, metadata={"customers": len(hashes), "more_than_once": twice})
-
-
-@dg.asset_check(asset="churn_predictions", additional_ins={"churn_model": dg.AssetIn("churn_model")})
-def churn_predictions_share_is_near_training(
-    churn_predictions: TableHandle, churn_model: ModelVersion, model_registry: dg.ResourceParam[ModelRegistry]
-) -> dg.AssetCheckResult:
-    """The share predicted to churn is within a band around the share at training; a warning, not a stop."""
-    reference = model_registry.reference_share(churn_model)
-    churn = sum(pc.sum(b.column(0)).as_py() or 0 for b in churn_predictions.stream(["prediction"]))
-    if reference is None or not churn_predictions.rows:
-        return dg.AssetCheckResult(passed=True, description="Nothing to compare with.")
-    share = churn / churn_predictions.rows
-    return dg.AssetCheckResult(
-        passed=abs(share - reference) <= SHARE_BAND,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{share:.1%} now, {reference:.1%} at training; more than {SHARE_BAND:.0%} apart is worth a look.",
-        metadata={"share_churn": share, "reference_share": reference},
-    )
+    customers = 0
+    with closing(IdRegister()) as register:
+        for batch in _rows(whole, [contract.id.column]) if whole else ():
+            customers += batch.num_rows
+            register.add(batch.column(0))
+        twice = register.repeated()
+    return dg.AssetCheckResult(passed=twice == 0, metadata={"customers": customers, "more_than_once": twice})
 
 
 @dg.asset_check(asset="training_customers", blocking=True)
@@ -141,36 +182,58 @@ def training_customers_are_both_kinds(training_customers: TableHandle) -> dg.Ass
     return dg.AssetCheckResult(passed=churned > 0 and stayed > 0, metadata={"churned": churned, "stayed": stayed})
 
 
+def _rows(handle: TableHandle, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """A table's rows, the next ones being read while these are looked at."""
+    return read_ahead(handle.stream(columns), depth=2)
+
+
+def _broken_cells(batch: pa.RecordBatch, contract: Contract) -> int:
+    broken = 0
+    for rules in rules_of(contract):
+        if rules.name != "event_at":
+            masks = judge(batch.column(rules.name), rules).broken.values()
+            broken += int(np.logical_or.reduce(list(masks)).sum()) if masks else 0
+    return broken
+
+
+def _share_check(scored: int, churn: int, reference: float | None) -> dg.AssetCheckResult:
+    passed, said, numbers = True, "Nothing to compare with.", dict[str, float]()
+    if scored and reference is not None:
+        share = churn / scored
+        passed = abs(share - reference) <= SHARE_BAND
+        said = f"{share:.1%} now, {reference:.1%} at training; more than {SHARE_BAND:.0%} apart is worth a look."
+        numbers = {"share_churn": share, "reference_share": reference}
+    return dg.AssetCheckResult(
+        asset_key="churn_predictions",
+        check_name="churn_predictions_share_is_near_training",
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=said,
+        metadata=numbers,
+    )
+
+
 class _Bag:
     """Rows of a table, as a count and an order-free checksum of where each came from."""
 
-    def __init__(self, handle: TableHandle, columns: list[str]) -> None:
+    def __init__(self, batches: Iterable[pa.RecordBatch] = ()) -> None:
         self.rows = self.sum = 0
-        for batch in handle.stream(columns):
-            self.rows += batch.num_rows
-            ids, partitions = _hash(batch.column(0)), _hash(batch.column(1))
-            positions = batch.column(2).to_numpy(zero_copy_only=False).astype(np.uint64)
-            mixed = (ids ^ (partitions * np.uint64(31))) * (2 * positions + np.uint64(1))
-            self.sum = (self.sum + int(mixed.sum(dtype=np.uint64))) % 2**64
+        for batch in batches:
+            self.add(batch)
 
-
-def _count(handle: TableHandle) -> int:
-    return sum(batch.num_rows for batch in handle.stream(["source_position"]))
-
-
-def _hash(values: pa.Array) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
-    if pa.types.is_dictionary(values.type):
-        return _hash(values.dictionary)[values.indices.to_numpy(zero_copy_only=False)]
-    return pd.util.hash_array(values.to_numpy(zero_copy_only=False).astype(object), categorize=False)
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take in rows whose first columns are id, partition and position."""
+        self.rows += batch.num_rows
+        ids, partitions = fingerprints(batch.column(0)), fingerprints(batch.column(1))
+        positions: npt.NDArray[np.uint64] = batch.column(2).to_numpy(zero_copy_only=False).astype(np.uint64)
+        mixed = (ids ^ (partitions * np.uint64(31))) * (2 * positions + np.uint64(1))
+        self.sum = (self.sum + int(mixed.sum(dtype=np.uint64))) % 2**64
 
 
 ALL = [
-    customers_keep_the_contract,
-    rejected_customers_and_customers_are_all_rows_read,
-    churn_predictions_are_probabilities,
-    unscored_customers_and_predictions_are_all_customers,
+    customers_and_rejected_customers,
+    churn_predictions_and_unscored_customers,
     scored_batches_hold_each_batch_once,
     current_churn_scores_hold_each_customer_once,
-    churn_predictions_share_is_near_training,
     training_customers_are_both_kinds,
 ]

@@ -6,6 +6,7 @@ Belongs here: planning, starting a job on an instance, and telling what came of 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.ledger import ScoredBatch
 from churn_pipeline.resources.alerts import Alert
 from churn_pipeline.resources.customer_sources.duplicates import policy_of
+from churn_pipeline.resources.run_history import quick_history
 from churn_pipeline.sensors.batch_alerts import stage_and_cause
 
 #: Tables a scoring run writes.
@@ -200,7 +202,7 @@ def local_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     settings = folder / "dagster.yaml"
     if not settings.exists():
         settings.write_text(_INSTANCE_SETTINGS, encoding="utf-8")
-    with dg.DagsterInstance.from_config(str(folder)) as instance:
+    with quick_history(folder), dg.DagsterInstance.from_config(str(folder)) as instance:
         yield instance
 
 
@@ -223,12 +225,17 @@ def _run(
     return definitions.resolve_job_def(job).execute_in_process(
         run_config={
             "ops": {name: {"config": given} for name, given in config.items()},
-            "loggers": {"console": {"config": {"log_level": "WARNING"}}},
+            # Not louder than this module's logger, which the command line turns down.
+            "loggers": {"console": {"config": {"log_level": _loudness()}}},
         },
         instance=instance,
         run_id=run_id,
         tags=tags,
     )
+
+
+def _loudness() -> str:
+    return logging.getLevelName(max(logging.WARNING, logging.getLogger(__name__).getEffectiveLevel()))
 
 
 def _why(instance: dg.DagsterInstance, run_id: str, error: Exception) -> tuple[str, str]:

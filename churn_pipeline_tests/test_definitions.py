@@ -62,7 +62,10 @@ def test_building_definitions_warns_of_nothing(tmp_path):
 
 
 def test_importing_the_definitions_imports_nothing_heavy_and_reads_no_environment():
-    code = f"import os; os.environ.clear(); import sys, churn_pipeline.definitions; print([m for m in {HEAVY} if m in sys.modules])"
+    code = (
+        "import os; os.environ.clear(); import sys, churn_pipeline.definitions; "
+        f"print([m for m in {HEAVY} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

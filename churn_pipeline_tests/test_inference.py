@@ -145,7 +145,7 @@ def test_an_unloaded_model_is_an_error():
 
 
 def test_an_unknown_backend_is_an_error():
-    with pytest.raises(ValueError, match="Invalid backend type: torch. Must be 'sklearn' or 'spark'"):
+    with pytest.raises(ValueError, match=r"Invalid backend type: torch\. Must be 'sklearn' or 'spark'"):
         load_model("torch", "m.pkl")
 
 

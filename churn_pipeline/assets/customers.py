@@ -22,6 +22,7 @@ from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.validation import RejectLimit, Tally, customers_schema, rejected_schema, validate
 from churn_pipeline.errors import UsageError
 from churn_pipeline.io_managers.base import Rows
+from churn_pipeline.io_managers.incoming_rows import read_ahead
 from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.progress import Progress
 from churn_pipeline.resources.customer_sources.base import CustomerSource
@@ -133,8 +134,9 @@ def split(
     started, started_at = time.monotonic(), datetime.now(UTC)
     superseded = None if policy == "keep" else superseded_by(policy, _ids(source, batch, contract))
     repeated = 0
-    with closing(IdRegister()) as register:
-        for found in source.read(batch, contract):
+    # Parsing, judging and writing are a thread each.
+    with closing(IdRegister()) as register, closing(read_ahead(source.read(batch, contract), depth=2)) as ahead:
+        for found in ahead:
             mask = superseded(found.rows.num_rows) if superseded else None
             part = validate(found, contract, batch.as_of, superseded=mask)
             tally.add(part)

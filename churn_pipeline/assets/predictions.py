@@ -20,6 +20,7 @@ from churn_pipeline.assets.columns import column_schema, lineage
 from churn_pipeline.assets.defaults import RunDefaults
 from churn_pipeline.contract.definition import ARROW_TYPES, Contract
 from churn_pipeline.io_managers.base import Rows, TableHandle
+from churn_pipeline.io_managers.incoming_rows import read_ahead
 from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.progress import Progress
@@ -136,7 +137,7 @@ def _score(
     """Yield prediction rows and put unscored customers aside; fills `notes` and `metadata` at the end."""
     started, scored_at = time.monotonic(), datetime.now(UTC)
     summary = _Summary()
-    for batch in choice.engine.score(customers.stream(), model):
+    for batch in choice.engine.score(read_ahead(customers.stream(), depth=2), model):
         failed = batch.column("churn_probability").is_null()
         constants = {
             "threshold": model.threshold,

@@ -6,7 +6,7 @@ Belongs here: the contract's model, its loading, and which columns a table must 
 
 import difflib
 from collections.abc import Hashable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -198,20 +198,8 @@ class Contract(_Strict):
             ContractFileError: no such file, not YAML, or a field is wrong; names file and field.
         """
         path = _path_of(str(name_or_path))
-        try:
-            value = yaml.load(path.read_text(encoding="utf-8"), _OneOfEach)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            where = getattr(error, "problem_mark", None)
-            line = f" at line {where.line + 1}" if where else ""
-            raise ContractFileError(
-                f"{path} is not readable YAML{line}. Compare it with contracts/telco.yaml."
-            ) from None
-        if not isinstance(value, dict):
-            raise ContractFileError(f"{path} holds no contract: expected name, id and features.")
-        try:
-            return cls.model_validate(value)
-        except ValidationError as error:
-            raise ContractFileError(f"{path}: {_in_words(error)}") from None
+        found = path.stat()
+        return _read(path.absolute(), (found.st_mtime_ns, found.st_size, found.st_ino))
 
     def columns(self, *, with_label: bool = False) -> list[str]:
         """Columns to read from a source, in order: id, event time, label (training only), features."""
@@ -256,6 +244,23 @@ class Contract(_Strict):
             )
         if twice := [column for column in wanted if list(present).count(column) > 1]:
             raise AmbiguousColumn(f"{where} has column {twice[0]!r} more than once. Keep one of them.")
+
+
+# A run asks for its contract a dozen times; a contract never changes, but its file may.
+@lru_cache(maxsize=16)
+def _read(path: Path, mark: tuple[int, ...]) -> Contract:  # noqa: ARG001  the mark is part of the key
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), _OneOfEach)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        raise ContractFileError(f"{path} is not readable YAML{line}. Compare it with contracts/telco.yaml.") from None
+    if not isinstance(value, dict):
+        raise ContractFileError(f"{path} holds no contract: expected name, id and features.")
+    try:
+        return Contract.model_validate(value)
+    except ValidationError as error:
+        raise ContractFileError(f"{path}: {_in_words(error)}") from None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -38,6 +38,9 @@ from churn_pipeline.kernel.plan import UnusableModel
 #: Packages whose classes may be rebuilt from a skops file; anything else only if the registry names it.
 TRUSTED_PACKAGES = frozenset({"imblearn", "lightgbm", "numpy", "scipy", "sklearn", "xgboost"})
 
+#: Parts of scikit-learn's own histogram gradient boosting. What a partial calls must be trusted by its own name.
+_TRUSTED_BY_NAME = frozenset({"functools.partial", "sklearn.utils.validation.check_array"})
+
 ARROW_TYPES = {
     "double": pa.float64(), "float": pa.float32(), "long": pa.int64(), "integer": pa.int32(),
     "boolean": pa.bool_(), "string": pa.string(),
@@ -274,7 +277,12 @@ def _from_pickle(content: bytes, tags: Mapping[str, str], said: str) -> Any:
 
 
 def is_trusted_class(name: str) -> bool:
-    """Whether a dotted name is a class of a trusted package. Not a function: numpy has one that runs source text."""
+    """Whether a dotted name is a class of a trusted package, or one of the few functions their estimators hold.
+
+    Other functions are not: numpy has one that runs source text.
+    """
+    if name in _TRUSTED_BY_NAME:
+        return True
     module, _, attribute = name.rpartition(".")
     parts = module.split(".")
     if parts[0] not in TRUSTED_PACKAGES or "__main__" in parts or "tests" in parts:

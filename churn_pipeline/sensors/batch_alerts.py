@@ -17,6 +17,7 @@ from churn_pipeline.errors import AlertError, ChurnPipelineError
 from churn_pipeline.io_managers.base import TableStore
 from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.ledger import ScoredBatch
+from churn_pipeline.resources.alert_channels import AlertNotDelivered
 from churn_pipeline.resources.alerting import Alerts
 
 #: How far back a tick looks: an alert of a channel that is down longer than this is given up.
@@ -52,7 +53,7 @@ def batch_alerts(
             refused.append(str(error))
     if refused:
         # The others went out and are remembered; a red tick is tried again.
-        raise AlertError(f"{len(refused)} alerts were not delivered. {refused[0]}")
+        raise AlertNotDelivered(f"{len(refused)} alerts were not delivered. {refused[0]}")
     return dg.SkipReason(f"{sent} alerts sent; nothing else is news since {since:%Y-%m-%d %H:%M} UTC.")
 
 

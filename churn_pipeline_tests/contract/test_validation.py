@@ -95,8 +95,10 @@ def test_a_broken_value_names_its_rule(change, broken):
 
 @pytest.mark.parametrize(
     "change",
-    [{"fee": b" 9.5 "}, {"fee": b" "}, {"fee": None}, {"at": b"2026-01-02 03:04:05"}, {"at": b"2026-01-02T05:04:05+02:00"},
-     {"at": None}, {"Remark": b""}, {"Remark": None}, {"active": b"False"}, {"active": b"1"}],
+    [
+        {"fee": b" 9.5 "}, {"fee": b" "}, {"fee": None}, {"at": b"2026-01-02 03:04:05"}, {"at": None},
+        {"at": b"2026-01-02T05:04:05+02:00"}, {"Remark": b""}, {"Remark": None}, {"active": b"False"}, {"active": b"1"},
+    ],
 )  # fmt: skip
 def test_what_the_contract_allows_is_accepted(change):
     assert rules(change) == []
@@ -145,7 +147,15 @@ def test_a_limit_by_count_stops_at_once_and_one_by_share_at_the_end():
         by_share.finish()
 
 
-@pytest.mark.parametrize("text, limit", [("100", RejectLimit(count=100)), ("0.05", RejectLimit(ratio=0.05)), ("0", RejectLimit(count=0)), ("1.0", RejectLimit(ratio=1.0))])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, limit",
+    [
+        ("100", RejectLimit(count=100)),
+        ("0", RejectLimit(count=0)),
+        ("0.05", RejectLimit(ratio=0.05)),
+        ("1.0", RejectLimit(ratio=1.0)),
+    ],
+)
 def test_a_limit_is_a_count_or_a_share(text, limit):
     assert RejectLimit.parse(text) == limit
 

@@ -22,7 +22,8 @@ def test_an_asset_materialised_alone_reads_the_newest_batch_of_the_ledger(deploy
     score(deployment, source=str(customer_file(tmp_path / "first.csv", 10)))
     newest = score(deployment, source=str(customer_file(tmp_path / "second.csv", 20))).row.batch.id
     result = alone(deployment, "churn_predictions", "unscored_customers")
-    [event] = [e for e in result.asset_materializations_for_node("score_customers_of_batch") if e.asset_key.path == ["churn_predictions"]]  # fmt: skip
+    events = {e.asset_key.path[-1]: e for e in result.asset_materializations_for_node("score_customers_of_batch")}
+    event = events["churn_predictions"]
     assert event.metadata["batch"].value == newest and event.metadata["dagster/row_count"].value == 20
     assert len(rows_of(deployment, "churn_predictions")) == 30
 

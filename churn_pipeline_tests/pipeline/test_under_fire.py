@@ -70,7 +70,7 @@ def test_a_run_killed_at_any_moment_and_run_again_leaves_one_of_everything(deplo
             killed += 1
         process.communicate()
     last = _start(deployment, source, channel)
-    out, err = last.communicate(timeout=120)
+    _, err = last.communicate(timeout=120)
     assert last.returncode == 0, err
     assert killed >= 3
     _accounts(deployment, batches=1, rows=20_000, current=20_000)

@@ -12,10 +12,10 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from churn_pipeline.errors import UsageError
+from churn_pipeline.resources.customer_sources.fingerprints import fingerprints
 
 Policy = Literal["keep", "last", "reject"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -23,8 +23,6 @@ POLICIES: tuple[Policy, ...] = get_args(Policy)
 _BUCKETS = 64
 _IN_MEMORY = 128 << 10  # a bucket; 8 MiB in all
 _RECORD = np.dtype([("first", "u8"), ("second", "u8"), ("ordinal", "i8")])
-# Any key of 16 letters gives an independent hash; it must only never change within a run.
-_KEYS = ("churn_pipeline_a", "churn_pipeline_b")
 
 
 class UnknownPolicy(UsageError):
@@ -53,13 +51,12 @@ class IdRegister:
     def add(self, ids: pa.Array) -> None:
         """Remember the ids of the next rows; a null id is nobody's and never a duplicate."""
         present = ids.is_valid().to_numpy(zero_copy_only=False)
-        words = ids.drop_null().to_numpy(zero_copy_only=False).astype(object)
-        records = np.empty(len(words), _RECORD)
-        for name, key in zip(("first", "second"), _KEYS, strict=True):
-            records[name] = pd.util.hash_array(words, hash_key=key, categorize=False)
+        texts = ids.drop_null()
+        records = np.empty(len(texts), _RECORD)
+        records["first"], records["second"] = fingerprints(texts), fingerprints(texts, 1)
         records["ordinal"] = self._seen + np.flatnonzero(present)
         self._seen += len(ids)
-        bucket = records["first"] % _BUCKETS
+        bucket = (records["first"] % _BUCKETS).astype(np.uint8)
         order = np.argsort(bucket, kind="stable")
         starts = np.searchsorted(bucket[order], np.arange(_BUCKETS + 1))
         for number, file in enumerate(self._files):
@@ -86,12 +83,19 @@ class IdRegister:
             file.close()
 
     def _sorted(self) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.bool_]]]:
-        """A bucket at a time, by id and then by place, with which records have the id of the one before."""
+        """Records that may share an id, a bucket at a time, by id and then by place.
+
+        With each, whether it has the id of the one before.
+        """
         for file in self._files:
             file.seek(0)
-            records = np.sort(np.frombuffer(file.read(), _RECORD), order=["first", "second", "ordinal"])
+            records = np.frombuffer(file.read(), _RECORD)
             file.seek(0, 2)
-            if len(records):
+            # Most ids come once, and one number is sorted twenty times faster than a record.
+            ranked = np.sort(records["first"])
+            shared = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
+            if len(shared):
+                records = np.sort(records[np.isin(records["first"], shared)], order=["first", "second", "ordinal"])
                 same = (records["first"][1:] == records["first"][:-1]) & (
                     records["second"][1:] == records["second"][:-1]
                 )

@@ -1,0 +1,90 @@
+"""What a job reads, writes and loads, as configuration.
+
+Belongs here: the models, each with its `KIND`, and the plain objects they stand for. Does not: reading and writing
+(`resources/customer_sources/`, `io_managers/`).
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+from pydantic import Field, field_validator
+
+from churn_pipeline.errors import UsageError
+from churn_pipeline.inference_job.services import Configured
+from churn_pipeline.io_managers.exports import format_of
+from churn_pipeline.resources.customer_sources.base import CustomerSource
+from churn_pipeline.resources.customer_sources.files import FileSource
+from churn_pipeline.resources.customer_sources.memory import MemorySource
+
+
+class FilesReader(Configured):
+    """Customer files: one, a folder, or a glob."""
+
+    KIND: Literal["FilesReader"] = "FilesReader"
+    path: str = Field(description="File, folder or glob.")
+    format: Literal["csv", "parquet", "jsonl"] | None = Field(
+        default=None, description="By default the file's ending says it."
+    )
+    limit: int | None = Field(default=None, gt=0, description="Read only this many rows.")
+
+    @property
+    def name(self) -> str:
+        """What people know it by."""
+        return self.path
+
+    def open(self) -> CustomerSource:
+        """The source; nothing is read yet."""
+        return FileSource(self.path, self.format)
+
+
+class MemoryReader(Configured):
+    """Customers that are at hand in Python: a pandas data frame or an Arrow table. It has no form in a file."""
+
+    KIND: Literal["MemoryReader"] = "MemoryReader"
+    records: Any = Field(description="pandas.DataFrame or pyarrow.Table.", repr=False)
+    name: str = Field(default="memory", min_length=1, description="Stands at the beginning of the batch id.")
+    limit: int | None = Field(default=None, gt=0, description="Read only this many rows.")
+
+    @field_validator("records")
+    @classmethod
+    def _is_a_table(cls, value: object) -> object:
+        if not isinstance(value, pd.DataFrame | pa.Table):
+            raise ValueError("records are a pandas data frame or an Arrow table, given in Python")
+        return value
+
+    def open(self) -> CustomerSource:
+        """The source, as the records are now."""
+        return MemorySource(self.records, self.name)
+
+
+class TablesWriter(Configured):
+    """Delta tables, and a file of the batch's predictions beside them where one is named."""
+
+    KIND: Literal["TablesWriter"] = "TablesWriter"
+    tables: str | None = Field(
+        default=None, description="Folder or URI of the tables; by default the setting CHURN_TABLES."
+    )
+    file: str | None = Field(
+        default=None, description="File to write the predictions to as well: .csv, .parquet, .jsonl."
+    )
+
+    @field_validator("file")
+    @classmethod
+    def _has_a_format(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                format_of(Path(value))
+            except UsageError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+
+class RegistryLoader(Configured):
+    """The registered model to load; where the registry is, `mlflow_service` says."""
+
+    KIND: Literal["RegistryLoader"] = "RegistryLoader"
+    model: str | None = Field(
+        default=None, min_length=1, description="Registered name; by default the setting CHURN_MODEL."
+    )
