@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
-from dagster._core.utils import make_new_run_id
 
 from churn_pipeline import checks, jobs
 from churn_pipeline.assets.customers import read_limit
 from churn_pipeline.batches import Batch
 from churn_pipeline.contract.validation import RejectLimit
 from churn_pipeline.deployments import Deployment
-from churn_pipeline.errors import ChurnPipelineError
+from churn_pipeline.errors import ChurnPipelineError, TableError
 from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.ledger import ScoredBatch
@@ -45,6 +46,14 @@ TABLES = (
 METRICS = ("roc_auc", "average_precision", "brier", "log_loss", "lift_top_decile", "base_rate")
 
 _INSTANCE_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
+
+
+#: Tags of a run in a process of ours: which process, on which machine.
+_HOST, _PROCESS = "churn/host", "churn/process"
+
+
+class CheckFailed(TableError):
+    """A blocking check found a table of the batch wrong; nothing that follows it was written."""
 
 
 @dataclass(frozen=True)
@@ -156,13 +165,18 @@ def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance
         "churn_model": _given(alias_or_version=request.model),
         "score_customers_of_batch": _given(backend=request.backend),
     }
-    run_id = make_new_run_id()
+    run_id = str(uuid4())
     try:
         _run("score_customers", deployment, config, instance, run_id, {"churn/batch": batch.id}, overrides)
     except Exception as error:
         # Whatever it was, people hear of it before it goes on its way.
         stage, cause = _why(instance, run_id, error)
         alerts.failed(stage, cause, batch.id, run_id, source)
+        if type(error).__name__ == "DagsterAssetCheckFailedError":
+            raise CheckFailed(
+                f"A check stopped batch {batch.id} at {stage}. {cause} Nothing after it was written, and the batch "
+                f"does not count as done. Look at the checks of run {run_id}, then score it again."
+            ) from error
         raise
     store = overrides.get("table_store") or deployment.table_store()
     row = next(row for row in Ledger(store).find(batch))
@@ -177,7 +191,7 @@ def train(deployment: Deployment, source: str | None, estimator: str | None, ins
         ChurnPipelineError: what stopped the run.
     """
     config = {"training_customers": _given(source=source), "trained_model": _given(estimator=estimator)}
-    result = _run("train_model", deployment, config, instance, make_new_run_id(), {}, {})
+    result = _run("train_model", deployment, config, instance, str(uuid4()), {}, {})
     said = {name: value.value for name, value in _metadata(result, "trained_model").items()}
     metrics = {name: value for name, value in said.items() if name in METRICS}
     return Trained(
@@ -215,6 +229,7 @@ def _run(
     tags: dict[str, str],
     overrides: dict[str, Any],
 ) -> dg.ExecuteInProcessResult:
+    _end_lost_runs(instance)
     definitions = dg.Definitions(
         assets=jobs.ASSETS,
         asset_checks=checks.ALL,
@@ -230,8 +245,29 @@ def _run(
         },
         instance=instance,
         run_id=run_id,
-        tags=tags,
+        tags={**tags, _HOST: socket.gethostname(), _PROCESS: str(os.getpid())},
     )
+
+
+def _end_lost_runs(instance: dg.DagsterInstance) -> None:
+    """Close the runs whose process was killed: nobody else would, and the UI would show them as going on for ever.
+
+    Cancelled, not failed: the next attempt, which finds them, is under way, and one batch is one alert.
+    """
+    going = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    for run in instance.get_runs(dg.RunsFilter(statuses=going, tags={_HOST: socket.gethostname()})):
+        if not _is_alive(int(run.tags[_PROCESS])):
+            instance.report_run_canceled(run, "The process of this run ended before it was done; the batch was not.")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _loudness() -> str:

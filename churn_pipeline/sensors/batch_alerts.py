@@ -92,7 +92,7 @@ def stage_and_cause(instance: dg.DagsterInstance, run: DagsterRun) -> tuple[str,
 def _words(error: object) -> str:
     name = getattr(error, "cls_name", None) or "unknown error"
     message = str(getattr(error, "message", "")).strip()
-    if name in _our_errors():
+    if name in _our_errors() | {"DagsterAssetCheckFailedError"}:
         return message.split(": ", 1)[-1] if message.split(":", 1)[0].endswith(name) else message
     # The text of a foreign error may quote a customer's values.
     return f"{name}. Look at the run's log."

@@ -10,10 +10,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from churn_pipeline.io_managers.scored_batches import Ledger
-from churn_pipeline_tests.builders import customer_file, rows_of
+from churn_pipeline_tests.builders import customer_file, instance_of, rows_of
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +75,9 @@ def test_a_run_killed_at_any_moment_and_run_again_leaves_one_of_everything(deplo
     assert last.returncode == 0, err
     assert killed >= 3
     _accounts(deployment, batches=1, rows=20_000, current=20_000)
+    with instance_of(deployment) as instance:
+        states = Counter(run.status for run in instance.get_runs())
+    assert states[dg.DagsterRunStatus.STARTED] == 0 and states[dg.DagsterRunStatus.CANCELED] >= 1
     completions = [body for body in received if "Call list ready" in json.dumps(body)]
     assert len(completions) == 1
 

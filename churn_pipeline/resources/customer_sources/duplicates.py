@@ -58,11 +58,9 @@ class IdRegister:
         self._seen += len(ids)
         bucket = (records["first"] % _BUCKETS).astype(np.uint8)
         order = np.argsort(bucket, kind="stable")
-        starts = np.searchsorted(bucket[order], np.arange(_BUCKETS + 1))
-        for number, file in enumerate(self._files):
-            part = records[order[starts[number] : starts[number + 1]]]
-            if len(part):
-                file.write(part.tobytes())
+        edges = np.searchsorted(bucket[order], np.arange(_BUCKETS + 1))
+        for number in np.flatnonzero(np.diff(edges)):
+            self._files[number].write(records[order[edges[number] : edges[number + 1]]].tobytes())
 
     def repeated(self) -> int:
         """Rows whose id an earlier row has."""
