@@ -34,7 +34,7 @@ from churn_pipeline.resources.customer_sources.base import CustomerSource
 from churn_pipeline.resources.customer_sources.duplicates import POLICIES
 from churn_pipeline.resources.customer_sources.files import FileSource
 from churn_pipeline.resources.experiment_tracking import MlflowTracking
-from churn_pipeline.resources.inference.base import BACKENDS, Inference
+from churn_pipeline.resources.inference.choice import BACKENDS, Inference
 from churn_pipeline.resources.mlflow_registry import MlflowRegistry
 
 _EXPORTS: dict[str, Callable[[str], TableStore]] = {

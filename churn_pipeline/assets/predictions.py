@@ -24,7 +24,7 @@ from churn_pipeline.io_managers.incoming_rows import read_ahead
 from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.progress import Progress
-from churn_pipeline.resources.inference.base import Choice, Inference
+from churn_pipeline.resources.inference.choice import Choice, Inference
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _BARS = 20

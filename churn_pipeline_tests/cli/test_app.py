@@ -16,7 +16,7 @@ from churn_pipeline.cli.command import Answer, Command, in_words
 from churn_pipeline.contract.validation import TooManyRejected
 from churn_pipeline.resources.alert_channels import AlertNotDelivered
 from churn_pipeline.resources.customer_sources.duplicates import POLICIES
-from churn_pipeline.resources.inference.base import BACKENDS
+from churn_pipeline.resources.inference.choice import BACKENDS
 from churn_pipeline.training.estimators import ESTIMATORS
 
 HEAVY = "{'dagster', 'mlflow', 'pandas', 'pyarrow', 'numpy', 'pydantic', 'sklearn', 'rich', 'deltalake', 'yaml'}"
