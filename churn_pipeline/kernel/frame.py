@@ -4,14 +4,19 @@ Belongs here: the one function that builds it, for training, scoring and proof a
 frames for an estimator: a second way is how training and serving drift apart.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn_pipeline.kernel.model_version import ModelInput
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NUMPY = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
 
@@ -31,6 +36,9 @@ def frame(batch: pa.RecordBatch, inputs: Sequence[ModelInput]) -> pd.DataFrame:
     Raises:
         KeyError: the batch lacks an input.
     """
+    # Not above: the definitions reach this module, and pandas costs a fifth of their import.
+    import pandas as pd
+
     return pd.DataFrame({item.name: _column(batch.column(item.name), item.type) for item in inputs}, copy=False)
 
 

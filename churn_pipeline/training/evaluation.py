@@ -6,12 +6,14 @@ not: choosing who is judged (`fitting.py`), what follows from it (`promotion.py`
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from churn_pipeline.contract.definition import Contract
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 _CALIBRATION_BINS = 10
@@ -88,7 +90,7 @@ def _feature(kind: str, values: pd.Series[Any]) -> dict[str, Any]:
     said: dict[str, Any] = {"missing": float(values.isna().mean())}
     known = values.dropna()
     if kind in ("number", "integer"):
-        found = known.astype(float).quantile(list(_QUANTILES)) if len(known) else pd.Series(dtype=float)
+        found: Any = known.astype(float).quantile(list(_QUANTILES)) if len(known) else {}
         said["quantiles"] = {f"{at:g}": float(value) for at, value in found.items()}
     elif kind == "text":
         said["distinct"] = int(known.nunique())

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,6 +19,9 @@ from churn_pipeline.contract.definition import Contract
 from churn_pipeline.errors import ContractError
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.model_version import ModelInput
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Column of the training table that says whether the customer left.
 CHURNED = "churned"
@@ -149,5 +151,7 @@ def _one_batch(table: pa.Table) -> pa.RecordBatch:
 
 
 def _digest(customers: pd.DataFrame, churned: np.ndarray) -> str:
-    rows = pd.util.hash_pandas_object(customers.assign(**{CHURNED: churned}), index=False).to_numpy()
+    from pandas.util import hash_pandas_object
+
+    rows = hash_pandas_object(customers.assign(**{CHURNED: churned}), index=False).to_numpy()
     return hashlib.sha256(np.sort(rows).tobytes()).hexdigest()

@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from churn_pipeline.contract.definition import Contract
@@ -28,6 +27,9 @@ from churn_pipeline.training.estimators import pipeline, signature
 from churn_pipeline.training.evaluation import calibration, metrics, profile
 from churn_pipeline.training.fitting import Split, fit, split
 from churn_pipeline.training.promotion import MARGIN, Champion, Verdict, decide
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SAMPLE_ROWS = 2_000
 _EXAMPLE_ROWS = 5

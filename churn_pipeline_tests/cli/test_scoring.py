@@ -135,11 +135,15 @@ def test_the_demo_makes_samples_and_ends_with_a_summary(shop, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [0.7, 4.0])
-def test_an_interrupted_run_says_so(shop, tmp_path, after):
-    customers = customer_file(tmp_path / "many.csv", 100_000)
+@pytest.mark.parametrize("moment", ["starting", "writing"])
+def test_an_interrupted_run_says_so(shop, tmp_path, moment):
+    customers = customer_file(tmp_path / "many.csv", 300_000)
     process = shop.program("score", customers)
-    time.sleep(after)
+    if moment == "starting":
+        time.sleep(0.7)
+    else:
+        while process.poll() is None and not list(shop.home.rglob("*many-*.parquet")):
+            time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, said = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")

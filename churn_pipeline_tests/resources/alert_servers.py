@@ -33,6 +33,7 @@ def webhook(port: int = 0, status: int = 200, delay: float = 0.0):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = False  # closing the server waits for its answers, so that no socket is left open
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield server.server_address[1], received

@@ -192,6 +192,8 @@ def test_a_server_that_never_answers_is_given_up_after_the_time_set():
         with pytest.raises(RegistryUnreachable, match=r"no answer within 0\.5 s"):
             MlflowRegistry(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.5).names()
         assert time.monotonic() - began < 3
+        for connection, _ in accepted:
+            connection.close()
 
 
 def test_a_file_that_is_no_database_is_named_at_once(tmp_path):
