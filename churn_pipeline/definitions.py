@@ -3,9 +3,15 @@
 Belongs here: putting the pieces together. Does not: any piece.
 """
 
+# ruff: noqa: E402
+import gc
 from typing import Any
 
 import dagster as dg
+
+# Dagster's half a million objects are there to stay. Looking through all of them for garbage again and again would be
+# a third of what importing the rest costs.
+gc.freeze()
 
 from churn_pipeline import checks, deployments, jobs, schedules
 from churn_pipeline.deployments import Deployment

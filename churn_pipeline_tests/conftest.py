@@ -27,6 +27,13 @@ def no_settings_of_the_developer(monkeypatch):
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
 
 
+def pytest_collection_modifyitems(items):
+    """A whole flow on a trained home is slow, whichever package its test is in."""
+    for item in items:
+        if "_trained" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     started = time.monotonic()

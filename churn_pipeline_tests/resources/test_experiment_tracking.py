@@ -13,6 +13,8 @@ from churn_pipeline.resources.experiment_tracking import (
 )
 from churn_pipeline_tests.resources.mlflow_models import tracking
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["memory", "mlflow"])
 def a_tracking(request):

@@ -9,6 +9,8 @@ from churn_pipeline.training.estimators import ESTIMATORS, UnknownEstimator, pip
 from churn_pipeline.training.fitting import split
 from churn_pipeline_tests.training.gym_members import GYM, members
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_signature_follows_the_contract_and_a_nullable_integer_is_a_double():
     assert [(item.name, item.type, item.required) for item in signature(GYM)] == [

@@ -15,6 +15,9 @@ from churn_pipeline.training.fitting import TrainingDataUnfit
 from churn_pipeline.training.registration import TrainingConfig, train
 from churn_pipeline_tests.training.gym_members import GYM, members
 
+pytestmark = pytest.mark.slow
+
+
 TELCO_TABLE = Path(__file__).parents[3] / "shared" / "data" / "telco_customers.csv"
 
 
