@@ -137,15 +137,10 @@ def _score(
     """Yield prediction rows and put unscored customers aside; fills `notes` and `metadata` at the end."""
     started, scored_at = time.monotonic(), datetime.now(UTC)
     summary = _Summary()
+    named = {"model_name": model.name, "model_version": model.version, "backend": choice.engine.backend}
+    constants = {**named, "threshold": model.threshold, "scored_at": scored_at}
     for batch in choice.engine.score(read_ahead(customers.stream(), depth=2), model):
         failed = batch.column("churn_probability").is_null()
-        constants = {
-            "threshold": model.threshold,
-            "model_name": model.name,
-            "model_version": model.version,
-            "backend": choice.engine.backend,
-            "scored_at": scored_at,
-        }
         if pc.any(failed).as_py():
             unscored.add(_select(batch.filter(failed), unscored.schema, constants))
             batch = batch.filter(pc.invert(failed))
@@ -166,9 +161,7 @@ def _score(
             "dagster/column_schema": column_schema(predictions_schema(contract), contract),
             "dagster/column_lineage": lineage(contract),
             "output_shape": f"{summary.rows:,} × 3 (id, probability, prediction)",
-            "model_name": model.name,
-            "model_version": model.version,
-            "backend": choice.engine.backend,
+            **named,
             "backend_asked": choice.asked,
             "backend_reason": choice.reason,
             "kernel_tier": tier,
