@@ -60,7 +60,10 @@ def _opened(path: Path, few_valued: list[str] | None = None) -> Iterator[pq.Parq
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(str(path), read_dictionary=few_valued, page_checksum_verification=True) as file:
+        # No pre-buffering: it would keep every byte that was read until the file is closed.
+        with pq.ParquetFile(
+            str(path), read_dictionary=few_valued, page_checksum_verification=True, pre_buffer=False
+        ) as file:
             yield file
     except (pa.ArrowException, UnicodeDecodeError):  # the latter: a name in the footer
         raise _damaged(path) from None
