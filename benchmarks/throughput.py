@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,21 +32,17 @@ def measure(rows: int) -> list[Line]:
     folder = Path(tempfile.mkdtemp(prefix="churn-bench-"))
     try:
         deployment = samples.deployment(folder / "home")
-        schema = users_script.schema_of(deployment.contract())
         model, features = samples.registered_pipeline(deployment)
-        script = users_script.Script(schema, model, features, folder)
-        contestants = [
-            script.score,
-            replace(script, keeps_tables=True).score,
-            partial(score, deployment),
-        ]
+        schema, target = users_script.schema_of(deployment.contract()), folder / "script.parquet"
+        script = users_script.Script(schema, model, features, target).score
+        ours = partial(score, deployment)
         lines: list[Line] = []
         for suffix in (".csv", ".parquet"):
-            for contestant in contestants:
-                contestant(samples.customers(1_000, suffix))
+            for warm_up in (script, ours):
+                warm_up(samples.customers(1_000, suffix))
             source = samples.customers(rows, suffix)
-            rounds = [[_timed(contestant, source) for contestant in contestants] for _ in range(_ROUNDS)]
-            _same_answers(deployment, folder / "predictions.parquet")
+            rounds = [(_timed(script, source), _timed(ours, source)) for _ in range(_ROUNDS)]
+            _same_answers(deployment, target)
             lines += _lines(suffix, rows, rounds)
         return lines
     finally:
@@ -87,27 +82,15 @@ def _same_answers(deployment: Deployment, target: Path) -> None:
     assert difference <= 1e-12, f"the two scored differently, by up to {difference}"
 
 
-def _lines(suffix: str, rows: int, rounds: list[list[dict[str, float]]]) -> list[Line]:
-    name = f"{rows:,} rows of {_FORMATS[suffix]}"
-    script, tables, ours = ([taken["whole"] for taken in column] for column in zip(*rounds, strict=True))
-    per_second = [f"{rows / statistics.median(seconds):,.0f}" for seconds in (script, tables, ours)]
+def _lines(suffix: str, rows: int, rounds: list[tuple[dict[str, float], dict[str, float]]]) -> list[Line]:
+    script, ours = ([taken["whole"] for taken in column] for column in zip(*rounds, strict=True))
+    ratio = statistics.median(theirs / own for theirs, own in zip(script, ours, strict=True))
+    said = f"{rows / statistics.median(ours):,.0f} rows/s against {rows / statistics.median(script):,.0f}"
     return [
-        Line(
-            f"file → predictions, {name}",
-            f"{per_second[2]} rows/s against {per_second[0]}",
-            _ratio(script, ours),
-            TARGET,
-        ),
-        Line("  … a script that keeps tables", f"{per_second[2]} rows/s against {per_second[1]}", _ratio(tables, ours)),
-        *(
-            Line(f"  seconds, {who}", _breakdown([taken[side] for taken in rounds]))
-            for side, who in enumerate(("script", "script that keeps tables", "ours"))
-        ),
+        Line(f"file → predictions, {rows:,} rows of {_FORMATS[suffix]}", said, ratio, TARGET),
+        Line("  seconds, script", _breakdown([pair[0] for pair in rounds])),
+        Line("  seconds, ours", _breakdown([pair[1] for pair in rounds])),
     ]
-
-
-def _ratio(theirs: list[float], ours: list[float]) -> float:
-    return statistics.median(other / own for other, own in zip(theirs, ours, strict=True))
 
 
 def _breakdown(rounds: list[dict[str, float]]) -> str:

@@ -1,8 +1,8 @@
 """The yardstick: what a data scientist would write with pandas, Pandera and scikit-learn for the same work.
 
 Belongs here: that script, as fast as its libraries make it. It reads one file, validates it, scores it with the
-registered pipeline and writes customers and predictions to one Parquet file; or, to be compared with all that the job
-does, also a quarantine and current scores. It holds everything in memory, and a kill leaves what it leaves.
+registered pipeline and writes customers and predictions to one Parquet file. It keeps no quarantine, no ledger and no
+current scores, and holds everything in memory.
 """
 
 import time
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pandera.errors
 import pandera.pandas as pa
 
 from churn_pipeline.contract.definition import Contract, Feature
@@ -38,58 +37,25 @@ class Script:
 
     Attributes:
         model, features: the registered pipeline and its columns in order.
-        folder: where it writes.
-        keeps_tables: also do what the job's tables do: put broken rows aside, count ids that come twice, and keep the
-            newest score of every customer.
+        target: the Parquet file it writes.
     """
 
     schema: pa.DataFrameSchema
     model: Any
     features: list[str]
-    folder: Path
-    keeps_tables: bool = False
+    target: Path
 
     def score(self, source: Path) -> dict[str, float]:
         """Do the work; returns seconds a stage."""
-        clock = _Clock()
+        marks = [time.perf_counter()]
         customers = pd.read_csv(source) if source.suffix == ".csv" else pd.read_parquet(source)
-        clock.stop("read")
-        customers, rejected = self._validated(customers)
-        clock.stop("validate")
+        marks.append(time.perf_counter())
+        customers = self.schema.validate(customers, lazy=True)
+        marks.append(time.perf_counter())
         probability = self.model.predict_proba(customers[self.features])[:, 1]
-        clock.stop("predict")
-        scored = {"churn_probability": probability, "prediction": (probability >= 0.5).astype("int32")}
-        if self.keeps_tables:
-            self._write_tables(customers, rejected, scored)
-        else:
-            customers.assign(**scored).to_parquet(self.folder / "predictions.parquet")
-        clock.stop("write")
-        return clock.seconds
-
-    def _validated(self, customers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-        try:
-            return self.schema.validate(customers, lazy=True), customers.iloc[:0]
-        except pandera.errors.SchemaErrors as error:
-            broken = customers.index.isin(error.failure_cases["index"].dropna())
-            return customers[~broken], customers[broken]
-
-    def _write_tables(self, customers: pd.DataFrame, rejected: pd.DataFrame, scored: dict[str, Any]) -> None:
-        id_ = customers.columns[0]
-        predictions = customers[[id_]].assign(**scored, duplicate=customers[id_].duplicated())
-        current, known = self.folder / "current.parquet", []
-        if current.exists():
-            known = [pd.read_parquet(current)]
-        customers.to_parquet(self.folder / "customers.parquet")
-        rejected.to_parquet(self.folder / "rejected.parquet")
-        predictions.to_parquet(self.folder / "predictions.parquet")
-        pd.concat([*known, predictions]).drop_duplicates(id_, keep="last").to_parquet(current)
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def stop(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage], self._last = now - self._last, now
+        marks.append(time.perf_counter())
+        scored = customers.assign(churn_probability=probability, prediction=(probability >= 0.5).astype("int32"))
+        scored.to_parquet(self.target)
+        marks.append(time.perf_counter())
+        stages = ("read", "validate", "predict", "write")
+        return {name: end - start for name, start, end in zip(stages, marks, marks[1:], strict=False)}

@@ -1,0 +1,69 @@
+"""The run history in SQLite: quick while a process uses it, and as it was for everybody else."""
+
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from churn_pipeline.resources.run_history import quick_history
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from churn_pipeline.resources.run_history import quick_history
+from churn_pipeline_tests.resources.test_run_history import write
+with quick_history(Path(sys.argv[1])):
+    write(Path(sys.argv[1]) / "runs.db", 3)
+    os._exit(9)
+"""
+
+
+def write(file, rows):
+    """As Dagster does: an engine and a connection for every row."""
+    for _ in range(rows):
+        engine = create_engine(f"sqlite:///{file}", poolclass=NullPool)
+        with engine.connect() as connection, connection.begin():
+            connection.execute(text("PRAGMA journal_mode=WAL"))
+            connection.execute(text("CREATE TABLE IF NOT EXISTS events (n)"))
+            connection.execute(text("INSERT INTO events VALUES (1)"))
+
+
+def rows_in(file):
+    connection = sqlite3.connect(file)
+    try:
+        return connection.execute("SELECT count(*) FROM events").fetchone()[0]
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "dagster").mkdir()
+    return tmp_path / "dagster"
+
+
+def test_the_log_of_a_database_is_kept_open_within_the_context_only(folder):
+    file, log = folder / "runs.db", folder / "runs.db-wal"
+    write(file, 1)
+    assert not log.exists()
+    with quick_history(folder):
+        write(file, 2)
+        assert log.exists() and rows_in(file) == 3
+    assert not log.exists() and rows_in(file) == 3
+    write(file, 1)
+    assert not log.exists()
+
+
+def test_databases_elsewhere_are_left_alone(folder, tmp_path):
+    with quick_history(folder):
+        write(tmp_path / "other.db", 1)
+        assert not (tmp_path / "other.db-wal").exists()
+
+
+def test_a_killed_process_loses_nothing(folder):
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False)
+    assert killed.returncode == 9
+    assert rows_in(folder / "runs.db") == 3
