@@ -13,7 +13,7 @@ import dagster as dg
 # a third of what importing the rest costs.
 gc.freeze()
 
-from churn_pipeline import checks, deployments, jobs, schedules
+from churn_pipeline import deployments, jobs, schedules
 from churn_pipeline.deployments import Deployment
 from churn_pipeline.sensors.batch_alerts import batch_alerts
 
@@ -24,15 +24,10 @@ def build_defs(deployment: Deployment, **overrides: Any) -> dg.Definitions:
     Args:
         overrides: role → resource, in place of the deployment's, so that tests get a real code location.
     """
-    return dg.Definitions(
-        assets=jobs.ASSETS,
-        asset_checks=checks.ALL,
-        jobs=[jobs.score_customers, jobs.train_model, jobs.maintain_tables],
+    return jobs.code_location(
+        {**deployment.resources(), **overrides},
         schedules=[schedules.score_daily, schedules.maintain_weekly],
         sensors=[batch_alerts],
-        resources={**deployment.resources(), **overrides},
-        # Scoring is one process by design: what crosses an edge is small, and a second interpreter is not.
-        executor=dg.in_process_executor,
     )
 
 

@@ -1,7 +1,8 @@
 """The families of errors a person can meet, one a cause, each with the exit code of the command line.
 
-Belongs here: the families. Does not: the errors themselves, which live beside the code that raises them
-(`contract/definition.py`, `resources/model_registry.py` …) and are all described in docs/errors.md.
+Belongs here: the families, and finding an error of theirs under what wraps it. Does not: the errors themselves, which
+live beside the code that raises them (`contract/definition.py`, `resources/model_registry.py` …) and are all described
+in docs/errors.md.
 
 Every message says what, where, and what to do, and never holds a customer's values or a secret.
 """
@@ -53,3 +54,19 @@ class AlertError(ChurnPipelineError):
     """An alert could not be delivered."""
 
     exit_code = 8
+
+
+def explanations(error: BaseException) -> list[ChurnPipelineError]:
+    """The errors of ours in an error and what it came from, nearest first.
+
+    Dagster wraps what a step raises, as cause or as `user_exception`; what failed while another error was handled has
+    that one as its context.
+    """
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        item = waiting.pop(0)
+        if item is not None and item not in found:
+            found.append(item)
+            waiting += [getattr(item, "user_exception", None), item.__cause__, item.__context__]
+    return [item for item in found if isinstance(item, ChurnPipelineError)]

@@ -1,10 +1,15 @@
 """What people and schedules start: jobs, named by what they do.
 
-Belongs here: selections of assets, and the one job that is not about assets. Does not: the work itself.
+Belongs here: selections of assets, the one job that is not about assets, and all of it as one code location. Does
+not: the work itself.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
+from churn_pipeline import checks
 from churn_pipeline.assets.customers import customers
 from churn_pipeline.assets.exported_predictions import exported_predictions
 from churn_pipeline.assets.model import churn_model
@@ -28,9 +33,18 @@ ASSETS = [
     exported_predictions,
 ]
 
+#: Tables a scoring run writes.
+TABLES = (
+    "customers",
+    "rejected_customers",
+    "churn_predictions",
+    "unscored_customers",
+    "scored_batches",
+    "current_churn_scores",
+)
+
 #: Assets of a scoring run; training stays out of it.
-SCORING = ("churn_model", "customers", "rejected_customers", "churn_predictions", "unscored_customers",
-           "scored_batches", "current_churn_scores", "exported_predictions")  # fmt: skip
+SCORING = ("churn_model", *TABLES, "exported_predictions")
 TRAINING = ("training_customers", "trained_model")
 
 _KEEP_RUN_VALUES_DAYS = 30
@@ -70,3 +84,16 @@ def maintain_every_table(
 def maintain_tables() -> None:
     """Upkeep of the tables."""
     maintain_every_table()
+
+
+def code_location(resources: Mapping[str, Any], **more: Any) -> dg.Definitions:
+    """Every asset, check and job on these resources (role → resource), with what only the UI's location has."""
+    return dg.Definitions(
+        assets=ASSETS,
+        asset_checks=checks.ALL,
+        jobs=[score_customers, train_model, maintain_tables],
+        resources=resources,
+        # Scoring is one process by design: what crosses an edge is small, and a second interpreter is not.
+        executor=dg.in_process_executor,
+        **more,
+    )

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import dagster as dg
 
-from churn_pipeline import checks, jobs
+from churn_pipeline import jobs
 from churn_pipeline.assets.customers import read_limit
 from churn_pipeline.batches import Batch
 from churn_pipeline.contract.validation import RejectLimit
@@ -31,16 +31,6 @@ from churn_pipeline.resources.alerts import Alert
 from churn_pipeline.resources.customer_sources.duplicates import policy_of
 from churn_pipeline.resources.run_history import quick_history
 from churn_pipeline.sensors.batch_alerts import stage_and_cause
-
-#: Tables a scoring run writes.
-TABLES = (
-    "customers",
-    "rejected_customers",
-    "churn_predictions",
-    "unscored_customers",
-    "scored_batches",
-    "current_churn_scores",
-)
 
 #: Metrics of a trained version, as `training/evaluation.py` names them.
 METRICS = ("roc_auc", "average_precision", "brier", "log_loss", "lift_top_decile", "base_rate")
@@ -135,7 +125,7 @@ def plan_scoring(deployment: Deployment, request: Request) -> Plan:
         reject_limit=read_limit(request.reject_limit, defaults.reject_limit),
         duplicates=policy_of(request.duplicates or defaults.duplicates),
         columns=columns,
-        tables={name: store.location(name) for name in TABLES},
+        tables={name: store.location(name) for name in jobs.TABLES},
         done=next(iter(Ledger(store).find(batch)), None),
     )
 
@@ -181,7 +171,7 @@ def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance
     store = overrides.get("table_store") or deployment.table_store()
     row = next(row for row in Ledger(store).find(batch))
     sent = alerts.completed(row)
-    return Outcome(row, {name: store.location(name) for name in TABLES}, alerts.completion(row), sent)
+    return Outcome(row, {name: store.location(name) for name in jobs.TABLES}, alerts.completion(row), sent)
 
 
 def train(deployment: Deployment, source: str | None, estimator: str | None, instance: dg.DagsterInstance) -> Trained:
@@ -230,13 +220,7 @@ def _run(
     overrides: dict[str, Any],
 ) -> dg.ExecuteInProcessResult:
     _end_lost_runs(instance)
-    definitions = dg.Definitions(
-        assets=jobs.ASSETS,
-        asset_checks=checks.ALL,
-        jobs=[jobs.score_customers, jobs.train_model],
-        resources={**deployment.resources(), **overrides},
-        executor=dg.in_process_executor,
-    )
+    definitions = jobs.code_location({**deployment.resources(), **overrides})
     return definitions.resolve_job_def(job).execute_in_process(
         run_config={
             "ops": {name: {"config": given} for name, given in config.items()},

@@ -6,6 +6,7 @@ backend (`resources/inference/`), the ledger (`scored_batches.py`).
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -139,15 +140,16 @@ def _score(
     summary = _Summary()
     named = {"model_name": model.name, "model_version": model.version, "backend": choice.engine.backend}
     constants = {**named, "threshold": model.threshold, "scored_at": scored_at}
-    for batch in choice.engine.score(read_ahead(customers.stream(), depth=2), model):
-        failed = batch.column("churn_probability").is_null()
-        if pc.any(failed).as_py():
-            unscored.add(_select(batch.filter(failed), unscored.schema, constants))
-            batch = batch.filter(pc.invert(failed))
-        rows = _select(_with_revenue(batch, contract), predictions_schema(contract), constants)
-        summary.add(rows)
-        progress.advance("score", rows.num_rows)
-        yield rows
+    with closing(read_ahead(customers.stream(), depth=2)) as ahead:
+        for batch in choice.engine.score(ahead, model):
+            failed = batch.column("churn_probability").is_null()
+            if pc.any(failed).as_py():
+                unscored.add(_select(batch.filter(failed), unscored.schema, constants))
+                batch = batch.filter(pc.invert(failed))
+            rows = _select(_with_revenue(batch, contract), predictions_schema(contract), constants)
+            summary.add(rows)
+            progress.advance("score", rows.num_rows)
+            yield rows
     tier = choice.engine.tier(model)
     seconds = time.monotonic() - started
     notes.update(

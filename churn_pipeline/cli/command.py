@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from churn_pipeline.cli.quiet import quiet, stdout_kept_clean
-from churn_pipeline.errors import AlertError, ChurnPipelineError
+from churn_pipeline.errors import AlertError, explanations
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -140,7 +140,7 @@ def in_words(error: BaseException) -> Stopped:
     """The sentence for an error, whatever Dagster wrapped around it."""
     if "Interrupt" in type(error).__name__:  # Python's own, or what Dagster makes of it
         return Stopped("Interrupted. Nothing half-written counts; run it again.", _INTERRUPTED)
-    ours = [found for found in _related(error) if isinstance(found, ChurnPipelineError)]
+    ours = explanations(error)
     # A failed run whose alert was not delivered either: the cause comes first, and that nobody was told.
     untold = [found for found in ours if isinstance(found, AlertError)]
     causes = [found for found in ours if found not in untold]
@@ -156,15 +156,3 @@ def in_words(error: BaseException) -> Stopped:
 
 def _system(error: OSError) -> str:
     return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-
-
-def _related(error: BaseException) -> list[BaseException]:
-    """The error and what it came from, nearest first: what it wraps, then its causes, then its contexts."""
-    found: list[BaseException] = []
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        item = waiting.pop(0)
-        if item is not None and item not in found:
-            found.append(item)
-            waiting += [getattr(item, "user_exception", None), item.__cause__, item.__context__]
-    return found

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# As in resources/inference/base.py and customer_sources/duplicates.py, whose import would slow down `--help`; a test
+# As in resources/inference/choice.py and customer_sources/duplicates.py, whose import would slow down `--help`; a test
 # holds them equal.
 BACKENDS = ("sklearn", "spark", "auto")
 POLICIES = ("keep", "last", "reject")

@@ -5,16 +5,17 @@ Belongs here: the contract's model, its loading, and which columns a table must 
 """
 
 import difflib
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import pyarrow as pa
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from churn_pipeline.contract import strict_yaml
 from churn_pipeline.errors import ContractError, UsageError
 
 FeatureType = Literal["number", "integer", "category", "boolean", "text"]
@@ -53,21 +54,6 @@ class AmbiguousColumn(ContractError):
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-
-class _OneOfEach(yaml.SafeLoader):
-    """YAML in which a key that comes twice is an error instead of silently replacing the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise ContractFileError(
-                    f"The contract names {key.value!r} twice, the second time at line {key.start_mark.line + 1}. "
-                    "Keep one of them."
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 class Cleaning(_Strict):
@@ -250,7 +236,11 @@ class Contract(_Strict):
 @lru_cache(maxsize=16)
 def _read(path: Path, mark: tuple[int, ...]) -> Contract:  # noqa: ARG001  the mark is part of the key
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), _OneOfEach)
+        value = strict_yaml.load(path.read_text(encoding="utf-8"))
+    except strict_yaml.KeyTwice as error:
+        raise ContractFileError(
+            f"The contract names {error.key!r} twice, the second time at line {error.line}. Keep one of them."
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where else ""

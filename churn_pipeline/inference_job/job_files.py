@@ -4,13 +4,14 @@ Belongs here: reading, merging, and saying which key of which file is wrong. Doe
 (`jobs.py`, `readers.py`, `services.py`).
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from churn_pipeline.contract import strict_yaml
 from churn_pipeline.contract.definition import nearest
 from churn_pipeline.errors import UsageError
 from churn_pipeline.inference_job.jobs import InferenceJob, Job
@@ -76,18 +77,6 @@ def job_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-class _OneOfEach(yaml.SafeLoader):
-    """YAML in which a key that comes twice is an error instead of silently replacing the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} comes twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def _read(path: Path) -> Tree:
     try:
         text = path.read_text(encoding="utf-8")
@@ -97,7 +86,7 @@ def _read(path: Path) -> Tree:
     except (OSError, UnicodeDecodeError):
         raise JobFileMalformed(f"{path} cannot be read as text in UTF-8. Name a YAML file.") from None
     try:
-        value = yaml.load(text, _OneOfEach)
+        value = strict_yaml.load(text)
     except yaml.YAMLError as error:
         raise JobFileMalformed(
             f"{path} is not readable YAML{_why(error)}. Compare it with confs/inference.yaml."
@@ -115,7 +104,7 @@ def _override(text: str) -> Tree:
     if not equals or not all(parts):
         raise JobOverrideMalformed(f"Override {(key or text)!r} is not key=value. Write it as -e inputs.limit=100.")
     try:
-        found = yaml.load(value, _OneOfEach)
+        found = strict_yaml.load(value)
     except yaml.YAMLError as error:
         raise JobOverrideMalformed(
             f"The value of override {key!r} is not readable YAML{_why(error)}. Put it in quotes, also for the shell."

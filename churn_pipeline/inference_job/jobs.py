@@ -18,7 +18,7 @@ from churn_pipeline import runs
 from churn_pipeline.assets.predictions import predictions_schema
 from churn_pipeline.contract.validation import RejectLimit
 from churn_pipeline.deployments import Deployment, Settings
-from churn_pipeline.errors import ChurnPipelineError
+from churn_pipeline.errors import ChurnPipelineError, explanations
 from churn_pipeline.inference_job.readers import FilesReader, MemoryReader, RegistryLoader, TablesWriter
 from churn_pipeline.inference_job.services import AlertsService, Configured, LoggerService, MlflowService, Service
 from churn_pipeline.io_managers.base import TableHandle
@@ -100,8 +100,8 @@ class Job(Configured, ABC):
 
     def _log(self, error: Exception) -> str:
         """One sentence; the words of an error that is not ours may quote a customer."""
-        ours = _explained(error)
-        cause = str(ours) if ours else f"{type(error).__name__}. Look at the run's log."
+        ours = explanations(error)
+        cause = str(ours[0]) if ours else f"{type(error).__name__}. Look at the run's log."
         # Not `exception`: a traceback says nothing more to whoever runs a job.
         self.logger_service.logger().error("Stopped at %s: %s", self._stage, cause)
         return cause
@@ -218,10 +218,3 @@ def _results(deployment: Deployment, outcome: runs.Outcome) -> Locals:
 def _opened(handle: TableHandle | None) -> TableHandle:
     assert handle is not None, "the ledger has a row for tables that are not there"
     return handle
-
-
-def _explained(error: BaseException | None) -> ChurnPipelineError | None:
-    """The error of ours at the bottom of what Dagster wrapped around it."""
-    while error is not None and not isinstance(error, ChurnPipelineError):
-        error = error.__cause__ or error.__context__
-    return error
