@@ -7,6 +7,7 @@ A blocking check reads the tables again, as any other reader would: it does not 
 tables that one step writes run in one step too, so that each table is read once.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
@@ -28,6 +29,9 @@ from churn_pipeline.resources.model_registry import ModelRegistry
 
 #: How far the share predicted to churn may be from the share at training before it is worth a look.
 SHARE_BAND = 0.1
+
+#: Sums of the same numbers in another order differ by less.
+_ROUNDING = 1e-9
 
 #: What says which row a row is, beside its id.
 _PLACE = ("source_partition", "source_position")
@@ -86,8 +90,8 @@ def customers_and_rejected_customers(
             "churn_predictions_are_probabilities",
             asset="churn_predictions",
             blocking=True,
-            description="Every probability is finite and between 0 and 1, and every prediction follows from it and the "
-            "threshold.",
+            description="Every probability is finite and between 0 and 1, every prediction follows from it and the "
+            "threshold, and their sums are what the ledger will say.",
         ),
         dg.AssetCheckSpec(
             "churn_predictions_share_is_near_training",
@@ -116,18 +120,27 @@ def churn_predictions_and_unscored_customers(
 ) -> Iterator[dg.AssetCheckResult]:
     """Both tables that scoring a batch leaves, against the customers it began with."""
     place = [contract.id.column, *_PLACE]
-    scored, wrong, churn = _Bag(), 0, 0
-    for batch in _rows(churn_predictions, [*place, "churn_probability", "prediction", "threshold"]):
+    scored, wrong, churn, total, revenue = _Bag(), 0, 0, 0.0, 0.0
+    columns = [*place, "churn_probability", "prediction", "threshold", "revenue_at_risk"]
+    for batch in _rows(churn_predictions, columns):
         scored.add(batch)
-        probability, prediction, threshold = (c.to_numpy(zero_copy_only=False) for c in batch.columns[len(place) :])
+        probability, prediction, threshold = (c.to_numpy(zero_copy_only=False) for c in batch.columns[len(place) : -1])
         fits = (probability >= 0) & (probability <= 1) & ((probability >= threshold) == (prediction == 1))
         wrong += int((~fits).sum())
         churn += int(prediction.sum())
+        total += float(probability.sum())
+        revenue += pc.sum(batch.column("revenue_at_risk")).as_py() or 0.0
+    noted = churn_predictions.notes
+    sums_agree = (
+        churn == noted["rows_churn"]
+        and math.isclose(total, scored.rows * (noted["mean_probability"] or 0.0), rel_tol=_ROUNDING)
+        and math.isclose(revenue, noted["revenue_at_risk"] or 0.0, rel_tol=_ROUNDING)
+    )
     yield dg.AssetCheckResult(
         asset_key="churn_predictions",
         check_name="churn_predictions_are_probabilities",
-        passed=wrong == 0,
-        metadata={"rows_wrong": wrong},
+        passed=wrong == 0 and sums_agree,
+        metadata={"rows_wrong": wrong, "sums_agree": sums_agree},
     )
     yield _share_check(scored.rows, churn, model_registry.reference_share(churn_model))
     unscored, silent = _Bag(), 0

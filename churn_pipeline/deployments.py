@@ -35,6 +35,7 @@ from churn_pipeline.resources.customer_sources.duplicates import POLICIES
 from churn_pipeline.resources.customer_sources.files import FileSource
 from churn_pipeline.resources.experiment_tracking import MlflowTracking
 from churn_pipeline.resources.inference.choice import BACKENDS, Inference
+from churn_pipeline.resources.inference.plans import Plans
 from churn_pipeline.resources.mlflow_registry import MlflowRegistry
 
 _EXPORTS: dict[str, Callable[[str], TableStore]] = {
@@ -142,7 +143,7 @@ class Deployment:
 
     def inference(self) -> Inference:
         """Engines over the registry's models."""
-        return Inference(self.model_registry())
+        return Inference(Plans(self.model_registry(), self.contract()))
 
     def export_store(self) -> TableStore:
         """Files of the chosen format, or Parquet if none is chosen."""

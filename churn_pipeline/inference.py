@@ -21,8 +21,9 @@ import pyarrow as pa
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.frame_schema import check_frame, clean_frame
 from churn_pipeline.errors import ModelError, ScoringError
+from churn_pipeline.kernel.classes import class_names, positive_class
 from churn_pipeline.kernel.model_version import ModelInput, ModelVersion
-from churn_pipeline.kernel.plan import Plan, class_names, positive_class
+from churn_pipeline.kernel.plan import Plan
 from churn_pipeline.kernel.score import score
 
 Prediction = tuple[list[int], list[float]]

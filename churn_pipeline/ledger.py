@@ -7,13 +7,15 @@ Belongs here: the value, its Arrow schema, the two equations. Does not: the tabl
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Self
 
 import pyarrow as pa
 
 from churn_pipeline.batches import Batch
+
+_JSON = ("cells_cleaned", "table_versions", "stage_seconds", "kernel_proof")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class ScoredBatch:
         stage_seconds: stage → seconds; `seconds` is the run from its first stage to this row.
         run_id: Dagster's.
         scored_at: when scoring began, UTC.
+        kernel_proof: `proof` before and `canary` while running, as `kernel.proof.Comparison` writes them, or None each;
+            `why` nothing faster scored.
     """
 
     batch: Batch
@@ -62,6 +66,7 @@ class ScoredBatch:
     seconds: float
     run_id: str
     scored_at: datetime
+    kernel_proof: dict[str, Any] = field(default_factory=dict)
 
     @property
     def share_churn(self) -> float | None:
@@ -75,18 +80,18 @@ class ScoredBatch:
 
     def to_record(self) -> dict[str, Any]:
         """Values of `LEDGER_SCHEMA`, nested ones as JSON text."""
-        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        record = {item.name: getattr(self, item.name) for item in fields(self)}
         record["batch"] = json.dumps(self.batch.to_json())
-        for name in ("cells_cleaned", "table_versions", "stage_seconds"):
+        for name in _JSON:
             record[name] = json.dumps(record[name], sort_keys=True)
         return record
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
         """Read what `to_record` wrote; further columns are ignored."""
-        values = {field.name: record[field.name] for field in fields(cls)}
+        values = {item.name: record[item.name] for item in fields(cls)}
         values["batch"] = Batch.from_json(json.loads(values["batch"]))
-        for name in ("cells_cleaned", "table_versions", "stage_seconds"):
+        for name in _JSON:
             values[name] = json.loads(values[name])
         return cls(**values)
 
@@ -119,5 +124,6 @@ LEDGER_SCHEMA = pa.schema(
         ("seconds", pa.float64()),
         ("run_id", pa.string()),
         ("scored_at", pa.timestamp("us", tz="UTC")),
+        ("kernel_proof", pa.string()),
     ]
 )

@@ -26,6 +26,7 @@ from churn_pipeline.deployments import Deployment
 from churn_pipeline.errors import ChurnPipelineError, TableError
 from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.kernel.plan import Plan as KernelPlan
 from churn_pipeline.ledger import ScoredBatch
 from churn_pipeline.resources.alerts import Alert
 from churn_pipeline.resources.customer_sources.duplicates import policy_of
@@ -72,6 +73,7 @@ class Plan:
     model: ModelVersion
     backend: str
     backend_reason: str
+    kernel: KernelPlan
     reject_limit: RejectLimit
     duplicates: str
     columns: dict[str, list[str]]
@@ -122,6 +124,7 @@ def plan_scoring(deployment: Deployment, request: Request) -> Plan:
         model=model,
         backend=choice.engine.backend,
         backend_reason=choice.reason,
+        kernel=choice.engine.plan(model),
         reject_limit=read_limit(request.reject_limit, defaults.reject_limit),
         duplicates=policy_of(request.duplicates or defaults.duplicates),
         columns=columns,

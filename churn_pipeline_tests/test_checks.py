@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from churn_pipeline import checks
@@ -82,9 +83,19 @@ def of_reading(write, customers, rejected=None, rows_read=10) -> dict[str, bool]
     return verdicts(checks.customers_and_rejected_customers(kept, left, contract=TELCO))
 
 
-def of_scoring(write, customers, predictions, unscored=None, share=None) -> dict[str, bool]:
+def counted(predictions) -> dict:
+    """What the scorer says of these predictions."""
+    probability, revenue = predictions.column("churn_probability"), predictions.column("revenue_at_risk")
+    return {
+        "rows_churn": pc.sum(predictions.column("prediction")).as_py(),
+        "mean_probability": pc.mean(probability).as_py(),
+        "revenue_at_risk": pc.sum(revenue).as_py() or 0.0,
+    }
+
+
+def of_scoring(write, customers, predictions, unscored=None, share=None, notes=None) -> dict[str, bool]:
     tables = [
-        write("churn_predictions", predictions, PREDICTIONS),
+        replace(write("churn_predictions", predictions, PREDICTIONS), notes=notes or counted(predictions)),
         write("unscored_customers", unscored or UNSCORED.empty_table(), UNSCORED),
         write("customers", customers, CUSTOMERS),
     ]
@@ -120,6 +131,13 @@ def test_a_rejected_row_without_a_rule_is_found(write, customers):
 def test_what_is_no_probability_is_found(write, customers, probability):
     spoilt = replaced(predictions_of(customers), "churn_probability", [0.25] * 9 + [probability])
     assert not of_scoring(write, customers, spoilt)["churn_predictions_are_probabilities"]
+
+
+@pytest.mark.parametrize("name", ["rows_churn", "mean_probability", "revenue_at_risk"])
+def test_a_sum_that_is_not_in_the_table_is_found(write, customers, name):
+    predictions = predictions_of(customers)
+    notes = {**counted(predictions), name: 1}
+    assert not of_scoring(write, customers, predictions, notes=notes)["churn_predictions_are_probabilities"]
 
 
 def test_a_prediction_that_does_not_follow_from_its_threshold_is_found(write, customers):

@@ -27,6 +27,7 @@ SENTENCES = {
     "failures": "Every rule the row broke, with column and offending value.",
     "id_bucket": "Partition of the table: a stable hash of the id.",
     "kernel_tier": "Which evaluation of the kernel scored the batch.",
+    "kernel_proof": "JSON: on how many customers it was compared with the estimator, before and in this batch.",
     "mean_probability": "Mean probability over scored customers.",
     "model_name": "Registered model that scored.",
     "model_version": "Version of the registered model that scored.",

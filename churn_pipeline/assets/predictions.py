@@ -140,7 +140,7 @@ def _score(
     summary = _Summary()
     named = {"model_name": model.name, "model_version": model.version, "backend": choice.engine.backend}
     constants = {**named, "threshold": model.threshold, "scored_at": scored_at}
-    with closing(read_ahead(customers.stream(), depth=2)) as ahead:
+    with closing(read_ahead(customers.stream(_needed(customers, model, contract)), depth=2)) as ahead:
         for batch in choice.engine.score(ahead, model):
             failed = batch.column("churn_probability").is_null()
             if pc.any(failed).as_py():
@@ -150,13 +150,19 @@ def _score(
             summary.add(rows)
             progress.advance("score", rows.num_rows)
             yield rows
-    tier = choice.engine.tier(model)
+    plan, canary = choice.engine.plan(model), choice.engine.canary
     seconds = time.monotonic() - started
     notes.update(
         backend=choice.engine.backend,
-        kernel_tier=tier,
+        kernel_tier=plan.tier,
+        kernel_proof={
+            "proof": plan.proof.to_json() if plan.proof else None,
+            "canary": canary.to_json() if canary else None,
+            "why": plan.why,
+        },
         scored_at=scored_at.isoformat(),
         stage_seconds={"score": seconds},
+        **summary.notes(),
     )
     metadata.update(
         {
@@ -166,11 +172,21 @@ def _score(
             **named,
             "backend_asked": choice.asked,
             "backend_reason": choice.reason,
-            "kernel_tier": tier,
+            "kernel_tier": plan.tier,
+            "kernel_plan": str(plan),
+            **({"canary_rows": canary.rows, "canary_difference": canary.difference} if canary else {}),
             "rows_per_second": round(summary.rows / seconds, 1) if seconds else 0.0,
             **summary.metadata(model.threshold, contract),
         }
     )
+
+
+def _needed(customers: TableHandle, model: ModelVersion, contract: Contract) -> list[str]:
+    """Columns of `customers` that scoring takes: the model's inputs, and what goes onto the prediction row."""
+    needed = {item.name for item in model.inputs} | set(predictions_schema(contract).names)
+    if contract.amount_at_risk:
+        needed.add(contract.amount_at_risk.feature)
+    return [name for name in customers.schema.names if name in needed]
 
 
 def _with_revenue(batch: pa.RecordBatch, contract: Contract) -> pa.RecordBatch:
@@ -213,6 +229,11 @@ class _Summary:
         self.probability += float(probability.sum())
         self.revenue += pc.sum(rows.column("revenue_at_risk")).as_py() or 0.0
         self.counts += np.histogram(probability, bins=_BARS, range=(0, 1))[0]
+
+    def notes(self) -> dict[str, Any]:
+        """What the ledger says of the predictions."""
+        mean = self.probability / self.rows if self.rows else None
+        return {"rows_churn": self.churn, "mean_probability": mean, "revenue_at_risk": self.revenue}
 
     def metadata(self, threshold: float, contract: Contract) -> dict[str, Any]:
         """Stable numeric keys, which the UI plots over batches, and the histogram."""

@@ -4,11 +4,9 @@ Belongs here: the ledger row of a finished batch, and what follows it. Does not:
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from churn_pipeline.assets.columns import column_schema
 from churn_pipeline.assets.predictions import predictions_schema
@@ -60,6 +58,7 @@ def scored_batches(
         "output_shape": f"{row.output_shape[0]:,} × {row.output_shape[1]}",
         "model_version": row.model_version,
         "backend": row.backend,
+        "kernel_tier": row.kernel_tier,
         **numbers,
     }
     return dg.MaterializeResult(
@@ -99,11 +98,14 @@ def ledger_row(
     contract: Contract,
     run_id: str,
 ) -> ScoredBatch:
-    """The batch's ledger row; counts and sums come from the tables themselves, at the versions they were written."""
+    """The batch's ledger row.
+
+    Counts of rows come from the tables, at the versions they were written. Sums are what the scorer counted; a blocking
+    check has held them against the table by now.
+    """
     assert customers.batch is not None
-    churn, probability, revenue = _sums(predictions)
-    notes = customers.notes
-    started = datetime.fromisoformat(str(notes.get("started_at", predictions.notes["scored_at"])))
+    notes, scored = customers.notes, predictions.notes
+    started = datetime.fromisoformat(str(notes.get("started_at", scored["scored_at"])))
     tables = (customers, rejected, predictions, unscored)
     return ScoredBatch(
         batch=customers.batch,
@@ -114,20 +116,21 @@ def ledger_row(
         rows_scored=predictions.rows,
         rows_unscored=unscored.rows,
         rows_duplicate=int(notes["rows_duplicate"]),
-        rows_churn=churn,
+        rows_churn=int(scored["rows_churn"]),
         cells_cleaned=dict(notes["cells_cleaned"]),
-        mean_probability=probability / predictions.rows if predictions.rows else None,
-        revenue_at_risk=revenue if contract.amount_at_risk else None,
+        mean_probability=scored["mean_probability"],
+        revenue_at_risk=scored["revenue_at_risk"] if contract.amount_at_risk else None,
         model_name=model.name,
         model_version=model.version,
         threshold=model.threshold,
-        backend=str(predictions.notes["backend"]),
-        kernel_tier=str(predictions.notes["kernel_tier"]),
+        backend=str(scored["backend"]),
+        kernel_tier=str(scored["kernel_tier"]),
         table_versions={t.table: t.version for t in tables if t.version is not None},
-        stage_seconds={**notes["stage_seconds"], **predictions.notes["stage_seconds"]},
+        stage_seconds={**notes["stage_seconds"], **scored["stage_seconds"]},
         seconds=(datetime.now(UTC) - started).total_seconds(),
         run_id=run_id,
-        scored_at=datetime.fromisoformat(str(predictions.notes["scored_at"])),
+        scored_at=datetime.fromisoformat(str(scored["scored_at"])),
+        kernel_proof=dict(predictions.notes.get("kernel_proof", {})),
     )
 
 
@@ -147,12 +150,3 @@ def add_up(row: ScoredBatch) -> None:
                 f"Batch {row.batch.id}: {n:,} {whole} are not {a:,} {first} + {b:,} {second}. The batch does not count "
                 "as done. Run it again; if it stays so, another writer changes these tables."
             )
-
-
-def _sums(predictions: TableHandle) -> tuple[int, float, float]:
-    """Customers predicted to churn, sum of probabilities, sum of revenue at risk."""
-    sums: dict[str, Any] = {"prediction": 0, "churn_probability": 0.0, "revenue_at_risk": 0.0}
-    for batch in predictions.stream(list(sums)):
-        for name in sums:
-            sums[name] += pc.sum(batch.column(name)).as_py() or 0
-    return int(sums["prediction"]), float(sums["churn_probability"]), float(sums["revenue_at_risk"])

@@ -112,8 +112,10 @@ def _registry(deployment: Deployment) -> Finding:
 def _model(deployment: Deployment) -> Finding:
     settings = deployment.settings
     model = deployment.model_registry().resolve(settings.model, settings.alias, deployment.contract())
+    plan = deployment.inference().choose("sklearn").engine.plan(model)
     found = (
-        f"{settings.alias} is {model}: it fits the contract and scores its example; threshold {model.threshold:.3g}."
+        f"{settings.alias} is {model}: it fits the contract and scores its example; threshold {model.threshold:.3g}. "
+        f"Scored by {plan}."
     )
     return Finding("model", "ok", found)
 

@@ -63,6 +63,7 @@ def _for_people(what: Asked, planned: Plan, found: Rehearsal) -> list[Renderable
                 "Cleaned": report.cleaned(tally.cleaned),
                 "Model": f"{model}, threshold {model.threshold:.3g}",
                 "Backend": f"{planned.backend}. {planned.backend_reason}",
+                "Kernel": f"{planned.kernel.tier}: {planned.kernel}",
                 "Tables": report.stored(planned.tables),
                 "File": str(what.output.file) if what.output.file else None,
             }
@@ -90,6 +91,8 @@ def _as_json(what: Asked, planned: Plan, found: Rehearsal) -> dict[str, Any]:
         "model_version": planned.model.version,
         "threshold": planned.model.threshold,
         "backend": planned.backend,
+        "kernel_tier": planned.kernel.tier,
+        "kernel_plan": str(planned.kernel),
         "scored_before": planned.done is not None,
         "tables": planned.tables,
         "output": what.output.file and str(what.output.file),

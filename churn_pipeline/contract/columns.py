@@ -109,15 +109,15 @@ def judge(column: pa.Array, rules: ColumnRules, *, text_only: bool = False, misf
     if not_utf8.any():
         broken["not_utf8"] = not_utf8
     values, cleaned = _clean(values, rules.cleaning)
-    missing = _mask(values.is_null()) & ~not_utf8 & ~unreadable
+    missing = _missing(values) & ~not_utf8 & ~unreadable
     # A source that wrote values of several kinds as text has said which of them are misfits.
     values, failed = _read(values, rules, text_only or misfits is not None)
     unreadable |= failed
     if unreadable.any():
         broken[UNREADABLE[rules.kind]] = unreadable
         values = pc.if_else(pa.array(~unreadable), values, pa.scalar(None, values.type))
-    if rules.identifies:
-        missing |= _mask(pc.equal(values, "").fill_null(False))
+    if rules.identifies and pc.any(empty := pc.equal(values, "").fill_null(False)).as_py():
+        missing |= _mask(empty)
     if not rules.nullable and missing.any():
         broken["missing"] = missing
     broken.update(_out_of_bounds(values, rules))
@@ -246,7 +246,8 @@ def _as_time(values: pa.Array) -> tuple[pa.Array, Mask]:
 def read_as(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
     """Cast `values`, with null where Arrow cannot read the cell, and the mask of those cells."""
     failed = np.zeros(len(values), dtype=bool)
-    return pa.concat_arrays([*_cast(values, target, failed)]), failed
+    parts = [*_cast(values, target, failed)]
+    return parts[0] if len(parts) == 1 else pa.concat_arrays(parts), failed
 
 
 def _cast(values: pa.Array, target: pa.DataType, failed: Mask) -> Iterator[pa.Array]:
@@ -273,20 +274,33 @@ def _out_of_bounds(values: pa.Array, rules: ColumnRules) -> dict[str, Mask]:
         if not allowed.all():
             codes = values.indices.fill_null(0).to_numpy(zero_copy_only=False)
             found["not_allowed"] = ~allowed[codes] & _mask(values.is_valid())
-    elif rules.kind == "number":
-        found["not_finite"] = ~_mask(pc.is_finite(values).fill_null(True))
-    if rules.min is not None:
-        lowest = pa.scalar(math.ceil(rules.min) if rules.kind == "integer" else rules.min, values.type)
-        found["below_minimum"] = _mask(pc.less(values, lowest).fill_null(False))
-    if rules.max is not None:
-        highest = pa.scalar(math.floor(rules.max) if rules.kind == "integer" else rules.max, values.type)
-        found["above_maximum"] = _mask(pc.greater(values, highest).fill_null(False))
+    elif rules.kind == "number" and not pc.all(finite := pc.is_finite(values)).as_py():
+        found["not_finite"] = ~_mask(finite.fill_null(True))
+    if rules.min is not None or rules.max is not None:
+        found.update(_out_of_range(values, rules))
     if "not_finite" in found:
         # An infinite value is one fault, not two.
         for rule in ("below_minimum", "above_maximum"):
             if rule in found:
                 found[rule] &= ~found["not_finite"]
     return {rule: mask for rule, mask in found.items() if mask.any()}
+
+
+def _out_of_range(values: pa.Array, rules: ColumnRules) -> Iterator[tuple[str, Mask]]:
+    # Masks are made only where the extremes say that there is something to find; NaN is no extreme, nor out of range.
+    extremes = pc.min_max(values)
+    if rules.min is not None:
+        lowest = pa.scalar(math.ceil(rules.min) if rules.kind == "integer" else rules.min, values.type)
+        if pc.less(extremes["min"], lowest).as_py():
+            yield "below_minimum", _mask(pc.less(values, lowest).fill_null(False))
+    if rules.max is not None:
+        highest = pa.scalar(math.floor(rules.max) if rules.kind == "integer" else rules.max, values.type)
+        if pc.greater(extremes["max"], highest).as_py():
+            yield "above_maximum", _mask(pc.greater(values, highest).fill_null(False))
+
+
+def _missing(values: pa.Array) -> Mask:
+    return _mask(values.is_null()) if values.null_count else np.zeros(len(values), dtype=bool)
 
 
 def _mask(values: pa.Array) -> Mask:

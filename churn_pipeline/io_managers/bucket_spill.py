@@ -1,4 +1,4 @@
-"""A batch on disk, a file a bucket, so that each bucket can be merged by itself.
+"""A batch by bucket, so that each bucket can be merged by itself; what is large goes to disk.
 
 Belongs here: which bucket a key is in, and the files. Does not: merging (`current_scores.py`), a stream put aside
 whole (`spill.py`).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,24 +18,25 @@ import numpy as np
 import pyarrow as pa
 
 from churn_pipeline.io_managers.table_errors import storage_errors
+from churn_pipeline.resources.customer_sources.fingerprints import lasting_fingerprints
 
 #: Part of the tables on disk: with another number a customer would be in two buckets.
 BUCKETS = 64
+
+#: Bytes kept in memory before they go to disk.
+_IN_MEMORY = 64 << 20
 
 #: Name of a spill folder, beside the tables; maintenance sweeps what a killed process leaves.
 SPILL = "_spill-"
 
 
-def buckets_of(keys: pa.Array) -> np.ndarray[Any, np.dtype[np.int32]]:
+def buckets_of(keys: pa.Array) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Bucket of each key; the same in every process and on every machine."""
-    from pandas.util import hash_array
-
-    hashes = hash_array(keys.cast(pa.string()).to_numpy(zero_copy_only=False).astype(object), categorize=False)
-    return (hashes % BUCKETS).astype(np.int32)
+    return (lasting_fingerprints(keys) % np.uint64(BUCKETS)).astype(np.uint8)
 
 
 class BucketSpill:
-    """The batch on disk, a file a bucket, while it is merged."""
+    """The batch, bucket by bucket, while it is merged; past `_IN_MEMORY` bytes it is on disk, a file a bucket."""
 
     def __init__(self, tables: str, schema: pa.Schema) -> None:
         local = Path(tables) if "://" not in tables else None
@@ -43,6 +45,9 @@ class BucketSpill:
                 local.mkdir(parents=True, exist_ok=True)
             self.folder = Path(tempfile.mkdtemp(prefix=SPILL, dir=local))
         self.schema = schema
+        self.rows = 0
+        self._waiting: dict[int, list[pa.RecordBatch]] = defaultdict(list)
+        self._held = 0
         self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
         self._open = ExitStack()
 
@@ -60,30 +65,43 @@ class BucketSpill:
     @property
     def buckets(self) -> set[int]:
         """Buckets that have rows."""
-        return set(self._writers)
+        return self._waiting.keys() | self._writers.keys()
 
-    def add(self, batch: pa.RecordBatch, buckets: np.ndarray[Any, np.dtype[np.int32]]) -> None:
+    def add(self, batch: pa.RecordBatch, buckets: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
         """Append rows to their buckets, keeping their order."""
         by_bucket = np.argsort(buckets, kind="stable")
         counts = np.bincount(buckets, minlength=BUCKETS)
         sorted_rows, start = batch.take(pa.array(by_bucket)), 0
-        with storage_errors(str(self.folder)):
-            for bucket, count in enumerate(counts.tolist()):
-                if count:
-                    self._writer(bucket).write_batch(sorted_rows.slice(start, count))
-                    start += count
+        for bucket, count in enumerate(counts.tolist()):
+            if count:
+                self._waiting[bucket].append(sorted_rows.slice(start, count))
+                start += count
+        self.rows += batch.num_rows
+        self._held += sorted_rows.nbytes
+        if self._held > _IN_MEMORY:
+            self._to_disk()
 
     def close(self) -> None:
-        """Finish the files; `read` needs that."""
+        """Finish the files, if there are any; `read` needs that."""
+        if self._writers:
+            self._to_disk()
         with storage_errors(str(self.folder)):
             self._open.close()
 
     def read(self, bucket: int) -> pa.Table:
         """All rows of a bucket, in the order they came."""
         if bucket not in self._writers:
-            return self.schema.empty_table()
+            return pa.Table.from_batches(self._waiting.get(bucket, []), self.schema)
         with pa.OSFile(str(self._path(bucket))) as file, pa.ipc.open_stream(file) as reader:
             return reader.read_all()
+
+    def _to_disk(self) -> None:
+        with storage_errors(str(self.folder)):
+            for bucket, batches in self._waiting.items():
+                for batch in batches:
+                    self._writer(bucket).write_batch(batch)
+        self._waiting.clear()
+        self._held = 0
 
     def _path(self, bucket: int) -> Path:
         return self.folder / f"{bucket:02d}.arrow"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,6 +44,12 @@ _SMALLEST = np.iinfo(np.int64).min
 
 BUCKET = "id_bucket"
 
+#: Tables made with 32 bits spread their customers by another hash, and are refused.
+_BUCKET_TYPE = pa.int64()
+
+#: Rows up to which two buckets are merged at a time; past it memory is dearer than time.
+_FEW_ROWS = 4_000_000
+
 
 def merge_newest(store: DeltaTables, table: str, rows: Rows, key: str, order: Sequence[str]) -> TableHandle:
     """Merge a batch into a table that holds one row a key.
@@ -62,14 +69,14 @@ def merge_newest(store: DeltaTables, table: str, rows: Rows, key: str, order: Se
         TableError: the table cannot be written; its old content is intact. What the stream raises is passed on.
     """
     location = store.location(table)
-    schema = table_schema(rows, location).append(pa.field(BUCKET, pa.int32()))
+    schema = table_schema(rows, location).append(pa.field(BUCKET, _BUCKET_TYPE))
     if present := open_delta(location):
         require_same_columns(arrow_schema(present), schema, location)
     folder = TableFolder.at(location)
     with BucketSpill(store.folder, schema.remove(schema.get_field_index(BUCKET))) as spill:
         with closing(incoming(rows)) as batches:
             for batch in batches:
-                spill.add(batch, buckets_of(batch.column(key)))
+                spill.add(batch.cast(spill.schema), buckets_of(batch.column(key)))
         spill.close()
         with Staging(folder, rows.batch.id, store.file_bytes) as staging:
             require_same_columns(arrow_schema(create_delta(location, schema, partition_by=BUCKET)), schema, location)
@@ -107,8 +114,11 @@ class _Merge:
         stale = {bucket for bucket, held in files.items() if any(file.may_hold(self._batch_id) for file in held)}
         adds: list[StagedFile] = []
         removes: list[DeltaFile] = []
-        for bucket in sorted(self._spill.buckets | stale):
-            staged = self._merged(bucket, files[bucket])
+        buckets = sorted(self._spill.buckets | stale)
+        rows = self._spill.rows + sum(file.rows or 0 for held in files.values() for file in held)
+        with ThreadPoolExecutor(2 if rows <= _FEW_ROWS else 1) as pool:
+            merged = list(pool.map(self._merged, buckets, [files[bucket] for bucket in buckets]))
+        for bucket, staged in zip(buckets, merged, strict=True):
             if staged is not None:
                 adds += staged
                 removes += files[bucket]
@@ -128,11 +138,14 @@ class _Merge:
         own = pc.equal(old["batch_id"], self._batch_id).to_numpy()
         # Only customers on both sides are compared: for the others a look-up is enough.
         rivals = ~own & pc.is_in(old[key], value_set=new[key].combine_chunks()).to_numpy()
-        contest = pa.concat_tables([old.select(ranked).filter(pa.array(rivals)), new.select(ranked)])
+        contest = new.select(ranked)
+        if rivals.any():
+            contest = pa.concat_tables([old.select(ranked).filter(pa.array(rivals)), contest])
         old_won, new_won = np.split(is_newest(contest, key, self._order), [rivals.sum()])
         kept = ~own
         kept[rivals] = old_won
-        new = new.filter(pa.array(new_won))
+        if not new_won.all():
+            new = new.filter(pa.array(new_won))
         if old_won.all() and self._are_already_there(new, files, own):
             return None
         return self._staging.write(self._rows(files, kept, new), {BUCKET: str(bucket)})
@@ -176,8 +189,10 @@ def is_newest(table: pa.Table, key: str, order: Sequence[str]) -> Mask:
 
     The greatest `order` wins, a missing value being the smallest; between equals the last row.
     """
-    codes = pc.dictionary_encode(table[key].combine_chunks(), null_encoding="encode").indices.to_numpy()
-    newest = np.ones(len(codes), dtype=bool)
+    keys = pc.dictionary_encode(table[key].combine_chunks(), null_encoding="encode")
+    codes, newest = keys.indices.to_numpy(), np.ones(table.num_rows, dtype=bool)
+    if len(keys.dictionary) == table.num_rows:
+        return newest
     # Column after column, whoever is below the best of its key drops out. That is 20 times faster than sorting.
     for rank in [*(_ranks(table[name]) for name in order), np.arange(len(codes))]:
         best = np.full(len(codes), _SMALLEST)

@@ -117,4 +117,7 @@ def _notes_of(row: ScoredBatch) -> dict[str, Any]:
         "backend": row.backend,
         "kernel_tier": row.kernel_tier,
         "scored_at": row.scored_at.isoformat(),
+        "rows_churn": row.rows_churn,
+        "mean_probability": row.mean_probability,
+        "revenue_at_risk": row.revenue_at_risk,
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -27,6 +28,9 @@ from churn_pipeline.io_managers.table_errors import storage_errors
 #: Rows in a row group: two record batches; larger ones cost memory, smaller ones bytes.
 ROWS_PER_GROUP = 131_072
 
+#: Rows that say whether the values of a column repeat.
+_SAMPLE = 16_384
+
 #: A file that has this many bytes is followed by the next one. Compaction leaves files of this size alone, so the
 #: pieces of a large batch keep their order.
 FILE_BYTES = 128 * 1024 * 1024
@@ -45,7 +49,7 @@ class StagedFile(DeltaFile):
 
 
 class Staging:
-    """The files one write has made so far; on leaving its `with` block after an error they are deleted.
+    """The files one write has made so far, from any thread; after an error in its `with` block they are deleted.
 
     Attributes:
         in_doubt: a commit that names them may have succeeded. Then they are never deleted: a file too many is swept
@@ -60,6 +64,7 @@ class Staging:
         self._stem = f"{re.sub(r'[^A-Za-z0-9._-]', '_', batch_id)[:80]}-{uuid.uuid4().hex[:12]}"
         self._paths: list[str] = []
         self._modified = 0
+        self._one_at_a_time = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +87,7 @@ class Staging:
             for group in _row_groups(batches):
                 with storage_errors(self._folder.location):
                     if current is None:
-                        current = self._new_file(group.schema, partition)
+                        current = self._new_file(group, partition)
                     current.write(group)
                     if current.size >= self._file_bytes:
                         written.append(current.finish())
@@ -105,14 +110,15 @@ class Staging:
                     self._folder.files.delete_file(self._folder.path(path))
         self._paths = [path for path in self._paths if path in keep]
 
-    def _new_file(self, schema: pa.Schema, partition: Mapping[str, str]) -> _OpenFile:
+    def _new_file(self, first: pa.Table, partition: Mapping[str, str]) -> _OpenFile:
         below = "/".join(f"{name}={value}" for name, value in partition.items())
-        path = f"{below}/{self._stem}-{len(self._paths):05d}.parquet"
         self._folder.files.create_dir(self._folder.path(below))
-        self._paths.append(path)
-        # Readers order files by this time: it must not run backwards even if the clock does.
-        self._modified = max(self._modified + 1, int(time.time() * 1000))
-        return _OpenFile(self._folder, path, schema, partition, self._modified)
+        with self._one_at_a_time:
+            path = f"{below}/{self._stem}-{len(self._paths):05d}.parquet"
+            self._paths.append(path)
+            # Readers order files by this time: it must not run backwards even if the clock does.
+            self._modified = modified = max(self._modified + 1, int(time.time() * 1000))
+        return _OpenFile(self._folder, path, first, partition, modified)
 
 
 @dataclass
@@ -148,22 +154,22 @@ def _iso(microseconds: int) -> str:
 
 
 class _OpenFile:
-    """One Parquet file while it is written."""
+    """One Parquet file while it is written, encoded as suits its first row group."""
 
     def __init__(
-        self, folder: TableFolder, path: str, schema: pa.Schema, partition: Mapping[str, str], modified: int
+        self, folder: TableFolder, path: str, first: pa.Table, partition: Mapping[str, str], modified: int
     ) -> None:
         self._path, self._partition, self._modified = path, partition, modified
         self._rows, self._ranges = 0, _Ranges()
         self._sink = folder.files.open_output_stream(folder.path(path))
-        # Dictionary pages for columns with few values only: for ids and probabilities they cost time and bytes.
-        few = [f.name for f in schema if pa.types.is_dictionary(f.type) or f.name == "batch_id"]
+        few = _few_valued(first)
         self._writer = pq.ParquetWriter(
             self._sink,
-            schema,
+            first.schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=few,
+            column_encoding={f.name: "DELTA_BINARY_PACKED" for f in first.schema if _is_count(f) and f.name not in few},
             write_statistics=["batch_id"],
         )
 
@@ -190,6 +196,29 @@ class _OpenFile:
             self._writer.close()
         with suppress(OSError):
             self._sink.close()
+
+
+def _few_valued(group: pa.Table) -> list[str]:
+    """Columns whose values repeat: there dictionary pages save time and bytes, elsewhere they cost both."""
+    sample = group.slice(0, min(_SAMPLE, group.num_rows // 8 + 1))
+    return [
+        f.name
+        for f in group.schema
+        if f.name == "batch_id" or pa.types.is_dictionary(f.type) or (_is_plain(f.type) and _repeats(sample[f.name]))
+    ]
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return not pa.types.is_nested(kind) and not pa.types.is_boolean(kind)
+
+
+def _repeats(values: pa.ChunkedArray) -> bool:
+    return bool(4 * pc.count_distinct(values, mode="all").as_py() <= len(values))
+
+
+def _is_count(f: pa.Field) -> bool:
+    """Whether neighbours are near each other: places, numbers of things, times."""
+    return pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type) or pa.types.is_date(f.type)
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -59,7 +59,11 @@ def table_schema(rows: Rows, location: str) -> pa.Schema:
 
 
 def incoming(rows: Rows) -> Generator[pa.RecordBatch]:
-    """The rows with their `batch_id` and `batch_date`, at most `ROWS_PER_BATCH` a record batch, read ahead."""
+    """The rows with their `batch_id` and `batch_date`, at most `ROWS_PER_BATCH` a record batch, read ahead.
+
+    `batch_id` comes as a dictionary of one word, whatever the table's schema says: half a hundred megabytes of the same
+    text for every million rows would be made for nothing.
+    """
     with closing(read_ahead(rows.stream)) as ahead:
         for batch in ahead:
             for start in range(0, batch.num_rows, ROWS_PER_BATCH):
@@ -87,7 +91,7 @@ def require_same_columns(present: pa.Schema, incoming: pa.Schema, location: str)
 
 
 def _labelled(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:
-    ids = pa.repeat(pa.scalar(rows.batch.id), batch.num_rows)
+    ids = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows), [rows.batch.id])
     dates = pa.repeat(pa.scalar(rows.batch.date, pa.date32()), batch.num_rows)
     names = [*rows.schema.names, "batch_id", "batch_date"]
     return pa.RecordBatch.from_arrays([*batch.select(rows.schema.names).columns, ids, dates], names)

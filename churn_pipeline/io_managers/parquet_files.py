@@ -28,7 +28,7 @@ class ParquetFormat(FileFormat):
             file, schema, compression="zstd", compression_level=1, use_dictionary=few or False
         ) as writer:
             for batch in batches:
-                writer.write_batch(batch)
+                writer.write_batch(batch.cast(schema))
 
     def read(self, path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(path, pre_buffer=False) as parquet:

@@ -1,26 +1,28 @@
-"""How one model version is evaluated: the estimator, what it is, and which of its columns is churn.
+"""How one model version is evaluated: the fastest way that was proven to say what its estimator says.
 
-Belongs here: the plan and the question which probability is churn. Does not: loading the estimator
-(`resources/model_loading.py`), running it on rows (`score.py`).
+Belongs here: the plan, and choosing it. Does not: loading the estimator (`resources/model_loading.py`), what a plan is
+made of (`compile.py`), the proof itself (`proof.py`), running it on rows (`score.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from churn_pipeline.errors import ModelError
+from churn_pipeline.kernel.compilation import available
+from churn_pipeline.kernel.compile import NotCompiled, compile_tables
+from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.front import quiet
+from churn_pipeline.kernel.material import Material, NothingToProbe, gather
 from churn_pipeline.kernel.model_version import ModelVersion
-
-_YES = frozenset({"1", "1.0", "true"})
-_NO = frozenset({"0", "0.0", "false"})
-
-
-class ClassesUnclear(ModelError):
-    """Nothing says which of the model's classes is churn."""
+from churn_pipeline.kernel.proof import Comparison, check_rows, prove
+from churn_pipeline.kernel.tables import Tables
 
 
 class UnusableModel(ModelError):
@@ -33,63 +35,98 @@ class Plan:
 
     Attributes:
         estimator: anything whose `predict_proba` takes the frame of `frame.py` and gives a column a class.
-        tier: which evaluation stands behind it; `reference` is the estimator itself.
+        tables: what answers in its place; None if nothing does.
+        proof: what the tables were compared on.
+        why: why nothing faster answers; empty if nothing faster was looked for.
     """
 
     model: ModelVersion
-    estimator: Any
-    tier: str = "reference"
+    estimator: Any = field(repr=False)
+    tables: Tables | None = field(default=None, repr=False)
+    proof: Comparison | None = None
+    why: str = ""
+
+    @property
+    def tier(self) -> str:
+        """Which evaluation answers: one of `evaluator.TIERS`."""
+        return self.tables.tier if self.tables else "reference"
+
+    def __str__(self) -> str:
+        """`linear tables, equal to the estimator on 4,012 customers` or `the estimator itself: …`."""
+        if self.proof is None:
+            return f"the estimator itself{f': {self.why}' if self.why else ''}"
+        return f"{_SAID[self.tier]}, equal to the estimator on {self.proof.rows:,} customers"
 
 
-def class_names(classes: object) -> tuple[str, ...]:
-    """`classes_` of an estimator as text, in order; empty where it is no list of classes."""
-    if not isinstance(classes, (list, tuple, np.ndarray)):
-        return ()
-    return tuple(str(item) for item in classes)
+#: Customers on which the matrix is timed, and the share of the estimator's own time it may take to be worth it.
+_TIMED, _WORTH = 16_384, 0.8
+
+_SAID = {
+    "linear": "linear tables",
+    "masks": "leaf masks",
+    "walk": "tree walk",
+    "matrix": "the estimator on a matrix from codes",
+}
 
 
-def positive_class(classes: object, wanted: str | None, *, only_wanted: bool = False) -> int:
-    """Which column of `predict_proba` is the probability of churn.
+def make_plan(
+    model: ModelVersion,
+    estimator: Any,
+    sample: pa.RecordBatch,
+    extremes: Mapping[str, Sequence[Any]],
+    *,
+    compiled: bool | None = None,
+) -> Plan:
+    """Find the fastest plan for a model that passes the proof.
 
     Args:
-        classes: `classes_` of the estimator; if it is no list, tuple or array, the second column is churn.
-        wanted: name of the class that means churn: the registered tag, or the contract's positive label.
-        only_wanted: `wanted` was stated for this very model, so that nothing else may stand in for it.
-
-    Returns:
-        The class that reads as `wanted` does; failing that, the 1 of {0, 1} or the True of {False, True}.
+        sample: customers, existing or made up, to probe and prove with; some thousands.
+        extremes: column → values beyond the sample that may come: every category, an unseen one, the ends of the range.
+        compiled: whether numba may be used; None if it is installed.
 
     Raises:
-        ClassesUnclear: neither is there.
+        RowsDependOnEachOther: the model cannot be trusted with any stream of customers.
     """
-    names = class_names(classes)
-    if not names:
-        return 1
-    found = _index(names, wanted)
-    if found is None and not only_wanted and len(names) == 2 and {name.lower() for name in names} <= _YES | _NO:
-        found = next((i for i, name in enumerate(names) if name.lower() in _YES), None)
-    if found is None:
-        said = "no class means churn by itself" if wanted is None else f"{wanted!r} is none of them"
-        raise ClassesUnclear(
-            f"The model's classes are {', '.join(map(repr, names))}, and {said}. "
-            f"Set the registered version's tag positive_class to the class that means churn, such as {names[-1]!r}."
-        )
-    return found
-
-
-def _index(names: Sequence[str], wanted: str | None) -> int | None:
-    """Position of the name that reads as `wanted` does: exactly, else whatever its case, else as a number (1 = 1.0)."""
-    if wanted is None:
-        return None
-    for same in (str, str.lower, _number):
-        matches = [i for i, name in enumerate(names) if same(name.strip()) == same(wanted.strip())]
-        if len(matches) == 1:
-            return matches[0]
-    return None
-
-
-def _number(text: str) -> object:
     try:
-        return float(text)
-    except ValueError:
-        return text
+        material = gather(model, estimator, sample, extremes)
+    except NothingToProbe:
+        return Plan(model, estimator, why="it scores none of the customers made up to try it")
+    check_rows(model, estimator, material.sample)
+    why = ""
+    for only_matrix in (False, True):
+        try:
+            tables = compile_tables(
+                model,
+                estimator,
+                material,
+                compiled=available() if compiled is None else compiled,
+                only_matrix=only_matrix,
+            )
+        except NotCompiled as reason:
+            why = why or str(reason)
+            continue
+        proof = prove(model, estimator, tables, material)
+        if proof.holds and tables.tier == "matrix" and not _pays(model, estimator, tables, material):
+            why = why or "looking its matrix up would not be faster"
+            break
+        if proof.holds:
+            return Plan(model, estimator, tables, proof, why)
+        why = f"{_SAID[tables.tier]} differed from it by up to {proof.difference:.2g} when they were tried"
+        if tables.tier == "matrix":
+            break
+    return Plan(model, estimator, why=why)
+
+
+def _pays(model: ModelVersion, estimator: Any, tables: Tables, material: Material) -> bool:
+    """Whether the estimator on a looked-up matrix is clearly faster than on the frame; it is the same estimator."""
+    rows = material.sample.take(pa.array(np.resize(np.arange(material.sample.num_rows), _TIMED)))
+    seconds: dict[str, list[float]] = {"tables": [], "estimator": []}
+    with quiet():
+        for _ in range(2):
+            started = time.perf_counter()
+            tables.answer(rows)
+            between = time.perf_counter()
+            estimator.predict_proba(frame(rows, model.inputs))
+            seconds["tables"].append(between - started)
+            seconds["estimator"].append(time.perf_counter() - between)
+    return min(seconds["tables"]) < _WORTH * min(seconds["estimator"])

@@ -4,6 +4,7 @@ Belongs here: the one function every engine calls (the local stream, `predict()`
 happens to rows the estimator cannot score. Does not: reading, writing, choosing a model.
 """
 
+import logging
 from collections import Counter
 
 import numpy as np
@@ -27,6 +28,9 @@ SCORE_FIELDS = (
 MOST_UNSCORED = 1_000
 
 
+_log = logging.getLogger(__name__)
+
+
 class ModelCannotScore(ScoringError):
     """The estimator fails on so many customers, or answers so oddly, that the model is at fault."""
 
@@ -41,7 +45,7 @@ def score(batch: pa.RecordBatch, plan: Plan) -> pa.RecordBatch:
 
     Args:
         batch: n customers; the columns of the model's signature and any others.
-        plan: the model version and its estimator.
+        plan: the model version, its estimator, and the tables that were proven to say the same.
 
     Returns:
         The same n rows in the same order, with `churn_probability` (float64, the estimator's own) and `prediction`
@@ -53,8 +57,11 @@ def score(batch: pa.RecordBatch, plan: Plan) -> pa.RecordBatch:
     """
     probability = np.full(batch.num_rows, np.nan)
     errors: dict[int, tuple[str, str]] = {}
-    if batch.num_rows:
+    left = _by_tables(batch, plan, probability, errors)
+    if left is None and batch.num_rows:
         _fill(batch, plan, 0, probability, errors)
+    elif left is not None and len(left):
+        _fill_some(batch, plan, left, probability, errors)
     unscored = np.isnan(probability)
     prediction = (probability >= plan.model.threshold).astype(np.int32)
     found = [errors.get(int(i)) for i in np.flatnonzero(unscored)]
@@ -65,6 +72,44 @@ def score(batch: pa.RecordBatch, plan: Plan) -> pa.RecordBatch:
         _at(unscored, [error[1] if error else None for error in found]),
     ]
     return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=scored_schema(batch.schema))
+
+
+def _by_tables(
+    batch: pa.RecordBatch, plan: Plan, probability: npt.NDArray[np.float64], errors: dict[int, tuple[str, str]]
+) -> npt.NDArray[np.intp] | None:
+    """Score what the plan's tables can; returns the rows they leave to the estimator, None for all of them."""
+    if plan.tables is None:
+        return None
+    try:
+        answer = plan.tables.answer(batch)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  real transformers ran, and may raise anything
+        _log.info("%s: its %s plan raised %s, so the estimator scores.", plan.model, plan.tier, type(error).__name__)
+        return None
+    for row, (kind, words) in answer.refused.items():
+        _blame(errors, row, kind, words, plan)
+    found = answer.probability
+    probability[:] = np.where((found >= 0) & (found <= 1), found, np.nan)
+    if not np.isnan(probability.sum()):
+        return np.empty(0, np.intp)
+    left = np.flatnonzero(np.isnan(probability))
+    return left[~np.isin(left, list(errors))]
+
+
+def _fill_some(
+    batch: pa.RecordBatch,
+    plan: Plan,
+    rows: npt.NDArray[np.intp],
+    probability: npt.NDArray[np.float64],
+    errors: dict[int, tuple[str, str]],
+) -> None:
+    """Let the estimator score some rows."""
+    found, blamed = np.full(len(rows), np.nan), dict[int, tuple[str, str]]()
+    _fill(batch.take(pa.array(rows)), plan, 0, found, blamed)
+    probability[rows] = found
+    for place, (kind, words) in blamed.items():
+        _blame(errors, int(rows[place]), kind, words, plan)
 
 
 def _fill(
@@ -116,5 +161,7 @@ def _churn_column(answer: object, rows: int, plan: Plan) -> npt.NDArray[np.float
 
 def _at(mask: npt.NDArray[np.bool_], values: list[str | None]) -> pa.Array:
     """Text at the rows of `mask`, null elsewhere."""
+    if not values:
+        return pa.nulls(len(mask), pa.string())
     places = np.where(mask, np.cumsum(mask) - 1, 0)
-    return pa.array(values or [None], pa.string()).take(pa.array(places, mask=~mask))
+    return pa.array(values, pa.string()).take(pa.array(places, mask=~mask))

@@ -34,17 +34,13 @@ from churn_pipeline.errors import ModelError
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.model_version import ModelInput
 from churn_pipeline.kernel.plan import UnusableModel
+from churn_pipeline.kernel.rows import ARROW_TYPES
 
 #: Packages whose classes may be rebuilt from a skops file; anything else only if the registry names it.
 TRUSTED_PACKAGES = frozenset({"imblearn", "lightgbm", "numpy", "scipy", "sklearn", "xgboost"})
 
 #: Parts of scikit-learn's own histogram gradient boosting. What a partial calls must be trusted by its own name.
 _TRUSTED_BY_NAME = frozenset({"functools.partial", "sklearn.utils.validation.check_array"})
-
-ARROW_TYPES = {
-    "double": pa.float64(), "float": pa.float32(), "long": pa.int64(), "integer": pa.int32(),
-    "boolean": pa.bool_(), "string": pa.string(),
-}  # fmt: skip
 
 #: What estimators and readers raise over files or rows they cannot take.
 _UNREADABLE = (

@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from churn_pipeline.contract.definition import Contract, nearest
 from churn_pipeline.errors import ModelError, UsageError
+from churn_pipeline.kernel.classes import class_names, positive_class
 from churn_pipeline.kernel.model_version import ModelInput, ModelVersion
-from churn_pipeline.kernel.plan import class_names, positive_class
 from churn_pipeline.resources.model_loading import StoredModel, example_batch
 from churn_pipeline.resources.model_signature import check_signature
 
@@ -137,6 +139,10 @@ class ModelRegistry(ABC):
         """The estimator of a resolved version: by the process's cache, else read again by name and version."""
         found = self.find(version.name, version.version)
         return self._stored(found).load()
+
+    def example(self, version: ModelVersion) -> pa.RecordBatch | None:
+        """Customers that were stored with a version, in its signature's types; None if there are none."""
+        return self._stored(self.find(version.name, version.version)).example
 
     def reference_share(self, version: ModelVersion) -> float | None:
         """Share of the holdout that the version predicted to churn; None if nobody registered it."""

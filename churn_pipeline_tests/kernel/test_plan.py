@@ -1,43 +1,199 @@
-from unittest.mock import MagicMock
+"""Plans: whatever was registered is scored as its estimator scores it, by the fastest tier that was proven."""
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from churn_pipeline.kernel.plan import ClassesUnclear, class_names, positive_class
+from churn_pipeline.kernel.compilation import available
+from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.plan import make_plan
+from churn_pipeline.kernel.proof import RowsDependOnEachOther
+from churn_pipeline.kernel.score import score
+from churn_pipeline_tests.kernel.foreign_models import (
+    EXTREMES,
+    INPUTS,
+    MODELS,
+    WORDS,
+    _boosted,
+    _logistic,
+    fitted,
+    labels,
+    members,
+    version,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+#: Enough to see every kind of evaluator; the others run with the slow tests.
+_QUICK = ("logistic", "boosted", "calibrated_svc", "hist_categories", "feature_class", "function_over_all")
+
+
+def plan_of(estimator, **options):
+    return make_plan(version(), estimator, members(1_000, seed=9), EXTREMES, **options)
+
+
+def probabilities(batch, plan):
+    return score(batch, plan).column("churn_probability").to_numpy(zero_copy_only=False)
+
+
+def strange(n: int) -> pa.RecordBatch:
+    """Members with words nobody knows, missing numbers and numbers out of any range."""
+    rng = np.random.default_rng(3)
+    batch = members(n, seed=4)
+    odd = {
+        "plan": pa.array([None if i % 7 == 0 else f"plan {i % 90}" for i in range(n)]).dictionary_encode(),
+        "visits": pa.array(rng.integers(0, 9_000, n)),
+        "spend": pa.array([None if i % 5 == 0 else float(10 ** (i % 12)) for i in range(n)]),
+        "age": pa.array([float("nan") if i % 6 == 0 else i / 3 for i in range(n)]),
+    }
+    for name, values in odd.items():
+        batch = batch.set_column(batch.schema.get_field_index(name), name, values)
+    return batch
 
 
 @pytest.mark.parametrize(
-    ("classes", "wanted", "column"),
-    [
-        (["No", "Yes"], "Yes", 1),
-        (np.array(["Churned", "Stayed"]), "Churned", 0),
-        (["no", "yes"], "Yes", 1),
-        (np.array([0, 1]), "Yes", 1),
-        (np.array([0.0, 1.0]), None, 1),
-        (np.array([False, True]), None, 1),
-        (np.array([1, 0]), None, 0),
-        (np.array([0, 1]), "0", 0),
-        (np.array([0.0, 1.0]), "1", 1),
-        (["A", "a"], "a", 1),
-    ],
+    "name", [pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in MODELS]
 )
-def test_the_churn_column_is_found_by_name_or_because_it_is_the_one_of_zero_and_one(classes, wanted, column):
-    assert positive_class(classes, wanted) == column
+def test_any_model_is_scored_as_its_estimator_scores_it(name):
+    estimator = fitted(name)
+    expected = MODELS[name][1:]
+    for compiled in (False, True) if available() else (False,):
+        plan = plan_of(estimator, compiled=compiled)
+        # Whether a matrix pays is timed.
+        allowed = {expected[compiled], "reference"} if expected[compiled] == "matrix" else {expected[compiled]}
+        assert plan.tier in allowed, plan.why
+        for batch in (members(3_000, seed=5), strange(500)):
+            wanted = estimator.predict_proba(frame(batch, INPUTS))[:, 1]
+            found = probabilities(batch, plan)
+            assert not np.isnan(found).any()
+            assert np.abs(found - wanted).max() <= 1e-12
+            assert ((found >= 0.5) == (wanted >= 0.5)).all()
 
 
-@pytest.mark.parametrize("classes", [None, MagicMock(), "ab"])
-def test_an_estimator_without_a_list_of_classes_counts_its_second_column(classes):
-    assert positive_class(classes, "Yes") == 1
-    assert class_names(classes) == ()
+def test_the_first_class_may_be_the_one_that_is_wanted():
+    estimator = fitted("voting")
+    plan = make_plan(version(positive=0), estimator, members(1_000, seed=9), EXTREMES)
+    batch = members(500, seed=5)
+    assert plan.tables is not None
+    assert np.abs(probabilities(batch, plan) - estimator.predict_proba(frame(batch, INPUTS))[:, 0]).max() <= 1e-12
 
 
-def test_classes_of_which_none_is_churn_ask_for_the_tag():
-    with pytest.raises(ClassesUnclear, match=r"'Churned', 'Stayed'.*'Yes' is none of them.*tag positive_class"):
-        positive_class(["Churned", "Stayed"], "Yes")
-    with pytest.raises(ClassesUnclear):
-        positive_class([0, 1, 2], None)
+def test_a_value_the_model_refuses_leaves_exactly_its_rows_unscored_and_names_column_and_value():
+    train = members(1_500, seed=1)
+    front = ColumnTransformer([("w", OneHotEncoder(), WORDS), ("n", "passthrough", ["visits", "months"])])
+    estimator = make_pipeline(front, _logistic()).fit(frame(train, INPUTS), labels(train))
+    plan = plan_of(estimator)
+    batch = members(300, seed=5)
+    words = batch.column("plan").cast(pa.string()).to_pylist()
+    words[7], words[150], words[299] = "gold", "gold", None
+    batch = batch.set_column(1, "plan", pa.array(words).dictionary_encode())
+    scored = score(batch, plan)
+    assert plan.tier == "linear"
+    assert [i for i, p in enumerate(scored.column("churn_probability").to_pylist()) if p is None] == [7, 150, 299]
+    assert scored.column("error_type")[7].as_py() == "ValueError"
+    assert "plan is 'gold'" in scored.column("error")[7].as_py()
+    assert "plan is missing" in scored.column("error")[299].as_py()
 
 
-def test_a_class_that_was_stated_for_this_model_is_not_guessed_around():
-    with pytest.raises(ClassesUnclear, match="'Churn' is none of them"):
-        positive_class([0, 1], "Churn", only_wanted=True)
+def test_a_new_value_after_the_proof_is_scored_as_the_estimator_scores_it():
+    estimator = fitted("boosted")
+    plan = plan_of(estimator)
+    for round_ in range(3):
+        names = pa.array([f"new {round_} {i % 11}" for i in range(200)]).dictionary_encode()
+        batch = members(200, seed=round_).set_column(2, "city", names)
+        wanted = estimator.predict_proba(frame(batch, INPUTS))[:, 1]
+        assert (probabilities(batch, plan) == wanted).all()
+    assert plan.tier == "masks"
+
+
+def test_numbers_no_customer_has_are_left_to_the_estimator():
+    estimator = fitted("boosted")
+    batch = members(10, seed=1)
+    huge = pa.array([1e300, -1e300, float("inf"), *batch.column("months").to_pylist()[3:]])
+    scored = score(batch.set_column(7, "months", huge), plan_of(estimator))
+    # scikit-learn's trees compute in float32 and refuse what is infinite there.
+    assert [p is None for p in scored.column("churn_probability").to_pylist()] == [True] * 3 + [False] * 7
+
+
+def test_a_model_whose_rows_depend_on_each_other_is_named_as_defective():
+    train = members(1_500, seed=1)
+    centred = FunctionTransformer(lambda rows: rows - rows.mean())
+    front = ColumnTransformer([("n", centred, ["visits", "months"]), ("w", OneHotEncoder(), ["plan"])])
+    estimator = make_pipeline(front, _logistic()).fit(frame(train, INPUTS), labels(train))
+    with pytest.raises(RowsDependOnEachOther, match="in other company"):
+        plan_of(estimator)
+
+
+def test_a_column_function_that_is_not_monotone_is_no_wrong_row():
+    train = members(1_500, seed=1)
+    there_and_back = FunctionTransformer(lambda rows: np.abs(rows - 17.3) % 5)
+    front = ColumnTransformer([("n", there_and_back, ["months"]), ("w", OneHotEncoder(), ["plan"])])
+    estimator = make_pipeline(front, _boosted()).fit(frame(train, INPUTS), labels(train))
+    batch = members(5_000, seed=5)
+    assert (probabilities(batch, plan_of(estimator)) == estimator.predict_proba(frame(batch, INPUTS))[:, 1]).all()
+
+
+def test_an_interaction_that_no_sample_shows_is_no_wrong_row():
+    train = members(1_500, seed=1)
+
+    def hidden(rows: pd.DataFrame) -> np.ndarray:
+        months, visits = rows["months"].to_numpy(float), rows["visits"].to_numpy(float)
+        return np.column_stack([months, visits + 40 * (months > 2_000) * (visits > 700)])
+
+    front = ColumnTransformer(
+        [("n", FunctionTransformer(hidden), ["months", "visits"]), ("w", OneHotEncoder(), ["plan"])]
+    )
+    estimator = make_pipeline(front, StandardScaler(), _boosted()).fit(frame(train, INPUTS), labels(train))
+    batch = members(50, seed=5)
+    far = batch.set_column(7, "months", pa.array([3_000.0] * 50)).set_column(3, "visits", pa.array([800] * 50))
+    plan = plan_of(estimator)
+    for some in (batch, far):
+        assert (probabilities(some, plan) == estimator.predict_proba(frame(some, INPUTS))[:, 1]).all()
+
+
+def test_a_plan_says_why_nothing_faster_scores():
+    plan = plan_of(fitted("function_over_all"))
+    assert str(plan) == "the estimator itself: FunctionTransformer may combine any columns of the customer"
+
+
+def test_a_model_that_scores_none_of_the_made_up_customers_is_left_as_it_is():
+    class Refusing:
+        classes_ = np.array([0, 1])
+
+        def predict_proba(self, rows):
+            raise ValueError("no")
+
+    assert str(plan_of(Refusing())) == "the estimator itself: it scores none of the customers made up to try it"
+
+
+def test_a_column_of_more_words_than_can_be_coded_goes_to_the_estimator(monkeypatch):
+    monkeypatch.setattr("churn_pipeline.kernel.codes.MOST_CODES", 200)
+    estimator = fitted("logistic")
+    plan = plan_of(estimator)
+    names = pa.array([f"town {i}" for i in range(400)]).dictionary_encode()
+    batch = members(400, seed=5).set_column(2, "city", names)
+    for _ in range(2):
+        assert np.abs(probabilities(batch, plan) - estimator.predict_proba(frame(batch, INPUTS))[:, 1]).max() <= 1e-12
+
+
+def test_a_proof_covers_every_break_point_and_its_neighbours():
+    plan = plan_of(fitted("boosted"))
+    assert plan.tables is not None and plan.proof is not None
+    points = sum(len(found) for found in plan.tables.breaks().values())
+    assert points > 20
+    assert plan.proof.rows >= 1_000 + 2_000 + 2 * points
+
+
+def test_nothing_of_the_front_is_known_of_columns_it_does_not_take():
+    train = members(1_500, seed=1)
+    front = ColumnTransformer([("n", StandardScaler(), ["months"])])
+    estimator = make_pipeline(front, _logistic()).fit(frame(train, INPUTS), labels(train))
+    batch = strange(100)
+    assert (
+        np.abs(probabilities(batch, plan_of(estimator)) - estimator.predict_proba(frame(batch, INPUTS))[:, 1]).max()
+        <= 1e-12
+    )

@@ -11,8 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from churn_pipeline.contract.definition import Contract
+from churn_pipeline.kernel.classes import ClassesUnclear
 from churn_pipeline.kernel.model_version import ModelInput
-from churn_pipeline.kernel.plan import ClassesUnclear
 from churn_pipeline.resources.mlflow_connection import RegistryUnreachable
 from churn_pipeline.resources.mlflow_registry import MlflowRegistry
 from churn_pipeline.resources.model_loading import ModelCorrupted, PickleNotVouched, TypeNotTrusted

@@ -67,3 +67,15 @@ def test_a_killed_process_loses_nothing(folder):
     killed = subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False)
     assert killed.returncode == 9
     assert rows_in(folder / "runs.db") == 3
+
+
+def test_dagster_makes_one_engine_a_database_within_the_context_only(folder):
+    from dagster._core.storage.event_log.sqlite import sqlite_event_log
+
+    url = f"sqlite:///{folder / 'index.db'}"
+    with quick_history(folder):
+        made = sqlite_event_log.create_engine(url, poolclass=NullPool)
+        assert sqlite_event_log.create_engine(url, poolclass=NullPool) is made
+        elsewhere = [sqlite_event_log.create_engine("sqlite://", poolclass=NullPool) for _ in range(2)]
+        assert elsewhere[0] is not elsewhere[1]
+    assert sqlite_event_log.create_engine is create_engine

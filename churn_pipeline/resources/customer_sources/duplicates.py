@@ -8,21 +8,24 @@ that a hundred million ids need no more memory than a million.
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, get_args
+from typing import IO, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from churn_pipeline.errors import UsageError
-from churn_pipeline.resources.customer_sources.fingerprints import fingerprints
+from churn_pipeline.resources.customer_sources.fingerprints import fingerprint_pairs
 
 Policy = Literal["keep", "last", "reject"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
+Row = npt.NDArray[np.uint64]
+Records = tuple[Row, Row, Row]
+
 _BUCKETS = 64
-_IN_MEMORY = 128 << 10  # a bucket; 8 MiB in all
-_RECORD = np.dtype([("first", "u8"), ("second", "u8"), ("ordinal", "i8")])
+#: Ids kept in memory before they go to disk by bucket: 6 MB.
+_IN_MEMORY = 1 << 18
 
 
 class UnknownPolicy(UsageError):
@@ -42,25 +45,28 @@ def policy_of(text: str) -> Policy:
 
 
 class IdRegister:
-    """Remembers every id of a batch by hash and place."""
+    """Remembers every id of a batch by two hashes and place.
+
+    What is remembered of ids are three rows (first hash, second hash, place) with a column an id.
+    """
 
     def __init__(self) -> None:
-        self._files = [tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) for _ in range(_BUCKETS)]  # noqa: SIM115  see `close`
+        self._files: list[IO[bytes]] = []
+        # Of each file, the columns of each array in it.
+        self._counts: list[list[int]] = []
+        self._waiting: list[Records] = []
         self._seen = 0
 
     def add(self, ids: pa.Array) -> None:
         """Remember the ids of the next rows; a null id is nobody's and never a duplicate."""
-        present = ids.is_valid().to_numpy(zero_copy_only=False)
-        texts = ids.drop_null()
-        records = np.empty(len(texts), _RECORD)
-        records["first"], records["second"] = fingerprints(texts), fingerprints(texts, 1)
-        records["ordinal"] = self._seen + np.flatnonzero(present)
+        places = np.arange(self._seen, self._seen + len(ids), dtype=np.uint64)
         self._seen += len(ids)
-        bucket = (records["first"] % _BUCKETS).astype(np.uint8)
-        order = np.argsort(bucket, kind="stable")
-        edges = np.searchsorted(bucket[order], np.arange(_BUCKETS + 1))
-        for number in np.flatnonzero(np.diff(edges)):
-            self._files[number].write(records[order[edges[number] : edges[number + 1]]].tobytes())
+        if ids.null_count:
+            places = places[ids.is_valid().to_numpy(zero_copy_only=False)]
+            ids = ids.drop_null()
+        self._waiting.append((*fingerprint_pairs(ids), places))
+        if sum(len(places) for *_, places in self._waiting) >= _IN_MEMORY:
+            self._to_disk()
 
     def repeated(self) -> int:
         """Rows whose id an earlier row has."""
@@ -69,35 +75,66 @@ class IdRegister:
     def superseded(self, policy: Policy) -> npt.NDArray[np.int64]:
         """Places, ascending, of the rows the policy rejects: all but the last of an id, or all that share one."""
         found: list[npt.NDArray[np.int64]] = []
-        for records, same_as_before in self._sorted():
+        for places, same_as_before in self._sorted():
             same_as_next = np.append(same_as_before[1:], False)
             chosen = same_as_next if policy == "last" else same_as_next | same_as_before
-            found.append(records["ordinal"][chosen])
+            found.append(places[chosen].astype(np.int64))
         return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
 
     def close(self) -> None:
         """Forget everything."""
+        self._waiting = []
         for file in self._files:
             file.close()
 
-    def _sorted(self) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.bool_]]]:
-        """Records that may share an id, a bucket at a time, by id and then by place.
+    def _to_disk(self) -> None:
+        if not self._files:
+            self._files = [tempfile.TemporaryFile() for _ in range(_BUCKETS)]  # noqa: SIM115  see `close`
+            self._counts = [[] for _ in range(_BUCKETS)]
+        rows = _joined(self._waiting)
+        self._waiting = []
+        bucket = (rows[0] & np.uint64(_BUCKETS - 1)).astype(np.uint8)
+        by_bucket = np.argsort(bucket, kind="stable")
+        sorted_rows = [row[by_bucket] for row in rows]
+        edges = np.concatenate([[0], np.cumsum(np.bincount(bucket, minlength=_BUCKETS))])
+        for file, counts, start, end in zip(self._files, self._counts, edges, edges[1:], strict=False):
+            file.writelines([row[start:end].data for row in sorted_rows])
+            counts.append(int(end - start))
+
+    def _buckets(self) -> Iterator[Records]:
+        """Everything remembered; ids that are the same are in the same bucket."""
+        if self._waiting and not self._files:
+            yield _joined(self._waiting)
+            return
+        if self._waiting:
+            self._to_disk()
+        for file, counts in zip(self._files, self._counts, strict=True):
+            file.seek(0)
+            values = np.frombuffer(file.read(), np.uint64)
+            edges = 3 * np.cumsum(counts)[:-1]
+            yield _joined([(*part.reshape(3, -1),) for part in np.split(values, edges)])
+
+    def _sorted(self) -> Iterator[tuple[Row, npt.NDArray[np.bool_]]]:
+        """Places of ids that may be shared, a bucket at a time, by id and then by place.
 
         With each, whether it has the id of the one before.
         """
-        for file in self._files:
-            file.seek(0)
-            records = np.frombuffer(file.read(), _RECORD)
-            file.seek(0, 2)
+        for records in self._buckets():
             # Most ids come once, and one number is sorted twenty times faster than a record.
-            ranked = np.sort(records["first"])
+            ranked = np.sort(records[0])
             shared = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
             if len(shared):
-                records = np.sort(records[np.isin(records["first"], shared)], order=["first", "second", "ordinal"])
-                same = (records["first"][1:] == records["first"][:-1]) & (
-                    records["second"][1:] == records["second"][:-1]
-                )
-                yield records, np.insert(same, 0, False)
+                suspects = np.isin(records[0], shared)
+                first, second, places = (row[suspects] for row in records)
+                order = np.lexsort([places, second, first])
+                first, second, places = first[order], second[order], places[order]
+                same = (first[1:] == first[:-1]) & (second[1:] == second[:-1])
+                yield places, np.insert(same, 0, False)
+
+
+def _joined(parts: list[Records]) -> Records:
+    first, second, places = (np.concatenate(rows) for rows in zip(*parts, strict=True))
+    return first, second, places
 
 
 def superseded_by(policy: Policy, ids: Iterable[pa.Array]) -> Callable[[int], npt.NDArray[np.bool_]]:

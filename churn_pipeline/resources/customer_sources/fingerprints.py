@@ -3,10 +3,12 @@
 Belongs here: hashing Arrow text without making Python strings of it, which is most of what comparing ids costs. Does
 not: what is done with the numbers (`duplicates.py`, `checks.py`).
 
-The numbers hold within one process only: they are seeded anew in each, so that nobody can make ids that collide.
+But for `lasting_fingerprints` the numbers hold within one process only: they are seeded anew in each, so that nobody
+can make ids that collide.
 """
 
 import secrets
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -15,43 +17,78 @@ import pyarrow as pa
 
 Hashes = npt.NDArray[np.uint64]
 
+#: What a hash starts from, and the odd number it is multiplied by.
+Seed = tuple[np.uint64, np.uint64]
+
+_LASTING: Seed = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93))
+
 _WORD = 8
 # Of a word, the bytes that belong to a text with so many left.
 _KEPT = np.array([(1 << (8 * left)) - 1 for left in range(_WORD + 1)], dtype=np.uint64)
 
 
-def fingerprints(texts: pa.Array, which: int = 0) -> Hashes:
+def fingerprints(texts: pa.Array) -> Hashes:
     """Hash texts.
 
     Args:
         texts: n strings, perhaps dictionary-encoded; a missing one counts as empty.
-        which: another number gives hashes independent of these.
 
     Returns:
         n numbers, equal for equal texts, and for two others with a chance of 2⁻⁶⁴.
     """
+    return _hashed(texts, [_seeds(0)])[0]
+
+
+def lasting_fingerprints(texts: pa.Array) -> Hashes:
+    """Hash texts to numbers that are the same in every process and on every machine; anybody can make them collide."""
+    return _hashed(texts, [_LASTING])[0]
+
+
+def fingerprint_pairs(texts: pa.Array) -> tuple[Hashes, Hashes]:
+    """Hash texts twice, independently: both numbers are equal for two different texts with a chance of 2⁻¹²⁸."""
+    first, second = _hashed(texts, [_seeds(0), _seeds(1)])
+    return first, second
+
+
+def _hashed(texts: pa.Array, seeds: Sequence[Seed]) -> list[Hashes]:
     if pa.types.is_dictionary(texts.type):
-        hashes = fingerprints(pa.concat_arrays([texts.dictionary.cast(pa.string()), pa.array([""])]), which)
-        return hashes[texts.indices.fill_null(len(hashes) - 1).to_numpy(zero_copy_only=False)]
-    starts, lengths, words = _words(texts.cast(pa.string()).fill_null(""))
-    seed, factor = _seeds(which)
-    hashes = lengths.astype(np.uint64) ^ seed
+        of_words = _hashed(pa.concat_arrays([texts.dictionary.cast(pa.string()), pa.array([""])]), seeds)
+        codes = texts.indices.fill_null(len(texts.dictionary)).to_numpy(zero_copy_only=False)
+        return [hashes[codes] for hashes in of_words]
+    starts, lengths, data = _bytes_of(texts.cast(pa.string()).fill_null(""))
+    found = [lengths.astype(np.uint64) ^ seed for seed, _ in seeds]
+    shortest = int(lengths.min(initial=0))
     for done in range(0, int(lengths.max(initial=0)), _WORD):
-        rows = np.flatnonzero(lengths > done)
-        left = np.minimum(lengths[rows] - done, _WORD)
-        hashes[rows] = _mixed(hashes[rows] ^ (words[starts[rows] + done] & _KEPT[left]), factor)
-    return _mixed(hashes, factor)
+        # Ids mostly have the same length: then there is nothing to select.
+        rows = slice(None) if done < shortest else np.flatnonzero(lengths > done)
+        words = _words_at(data, starts[rows] + done)
+        if shortest < done + _WORD:
+            words &= _KEPT[np.minimum(lengths[rows] - done, _WORD)]
+        for hashes, (_, factor) in zip(found, seeds, strict=True):
+            hashes[rows] = _mixed(hashes[rows] ^ words, factor)
+    return [_mixed(hashes, factor) for hashes, (_, factor) in zip(found, seeds, strict=True)]
 
 
-def _words(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """Where each text starts and how many bytes it has, and the eight bytes from every place on as one number."""
+def _bytes_of(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Where each text starts and how many bytes it has, and all bytes: eight at least."""
     if not len(texts):
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint64)
-    _, offsets, data = texts.buffers()
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.zeros(_WORD, np.uint8)
+    _, offsets, buffer = texts.buffers()
     edges = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset).astype(np.int64)
-    used = b"" if data is None else data.slice(edges[0], edges[-1] - edges[0]).to_pybytes()
-    words = np.ndarray((len(used) + 1,), "<u8", used + bytes(_WORD), strides=(1,))
-    return edges[:-1] - edges[0], np.diff(edges), words
+    data = np.empty(0, np.uint8) if buffer is None else np.frombuffer(buffer, np.uint8)[: edges[-1]]
+    if len(data) < _WORD:
+        data = np.append(data, np.zeros(_WORD, np.uint8))
+    return edges[:-1], np.diff(edges), data
+
+
+def _words_at(data: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> Hashes:
+    """The eight bytes from each place on as one number, zeros where the data end; places ascend."""
+    last = len(data) - _WORD
+    words = np.ndarray((last + 1,), "<u8", data, strides=(1,))
+    late = int(np.searchsorted(places, last, side="right"))
+    found = words[np.minimum(places, last) if late < len(places) else places]
+    found[late:] >>= (8 * (places[late:] - last)).astype(np.uint64)
+    return found
 
 
 def _mixed(hashes: Hashes, factor: np.uint64) -> Hashes:
@@ -62,5 +99,5 @@ def _mixed(hashes: Hashes, factor: np.uint64) -> Hashes:
 
 
 @cache
-def _seeds(which: int) -> tuple[np.uint64, np.uint64]:  # noqa: ARG001  the cache's key
+def _seeds(which: int) -> Seed:  # noqa: ARG001  the cache's key
     return np.uint64(secrets.randbits(64)), np.uint64(secrets.randbits(64) | 1)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from churn_pipeline.batches import Batch, FileBound
@@ -79,7 +80,7 @@ class MemorySource(CustomerSource):
         for start in range(0, count, ROWS_PER_CHUNK):
             end = min(start + ROWS_PER_CHUNK, count)
             found = {c.name: _fitted(dict(self._columns)[c.name], start, end, c) for c in wanted}
-            yield rows_of(found, partition, range(start + 1, end + 1))
+            yield rows_of(found, partition, np.arange(start + 1, end + 1))
 
     def _partition(self, batch: Batch) -> str:
         if [bound.sha256 for bound in batch.files] != [self._digest]:

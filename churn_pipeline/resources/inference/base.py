@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.kernel.plan import Plan
+from churn_pipeline.kernel.proof import Comparison
 
 
 class Engine(ABC):
@@ -18,14 +20,17 @@ class Engine(ABC):
 
     Attributes:
         backend: what stands on every prediction row.
+        canary: what came of scoring the first customers twice; None before, and where nothing stands in for the
+            estimator.
     """
 
     backend: str
+    canary: Comparison | None
 
     @abstractmethod
     def score(self, customers: Iterable[pa.RecordBatch], model: ModelVersion) -> Iterator[pa.RecordBatch]:
         """Score record batches in order; see `kernel.score.score` for what each becomes."""
 
     @abstractmethod
-    def tier(self, model: ModelVersion) -> str:
-        """Which evaluation of the kernel this engine uses for a model version."""
+    def plan(self, model: ModelVersion) -> Plan:
+        """How this engine evaluates a model version."""

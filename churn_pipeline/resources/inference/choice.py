@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from churn_pipeline.errors import UsageError
 from churn_pipeline.resources.inference.base import Engine
 from churn_pipeline.resources.inference.local import LocalEngine
-from churn_pipeline.resources.model_registry import ModelRegistry
+from churn_pipeline.resources.inference.plans import Plans
 
 BACKENDS = ("sklearn", "spark", "auto")
 
@@ -35,11 +35,11 @@ class Inference:
     """Chooses the engine for a run.
 
     Args:
-        registry: where engines load the estimator from.
+        plans: how each model version is evaluated.
     """
 
-    def __init__(self, registry: ModelRegistry) -> None:
-        self._registry = registry
+    def __init__(self, plans: Plans) -> None:
+        self._plans = plans
 
     def choose(self, backend: str) -> Choice:
         """Find the engine for a backend's name.
@@ -47,7 +47,7 @@ class Inference:
         Raises:
             UnknownBackend: no such backend.
         """
-        engine = LocalEngine(self._registry)
+        engine = LocalEngine(self._plans)
         if backend == "sklearn":
             return Choice(engine, backend, "scikit-learn was asked for.")
         if backend == "auto":

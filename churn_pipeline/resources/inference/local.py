@@ -1,36 +1,55 @@
 """The local engine: the kernel in this process.
 
-Belongs here: mapping the kernel over a stream. Does not: the kernel itself, other engines.
+Belongs here: mapping the kernel over a stream, and the canary before it. Does not: the kernel itself, other engines.
 """
 
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
+from churn_pipeline.kernel.canary import CANARY_ROWS, check, disproved
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan
+from churn_pipeline.kernel.proof import Comparison
 from churn_pipeline.kernel.score import score
 from churn_pipeline.resources.inference.base import Engine
-from churn_pipeline.resources.model_registry import ModelRegistry
+from churn_pipeline.resources.inference.plans import Plans
 
 
 class LocalEngine(Engine):
-    """Scores with scikit-learn, one record batch after the other."""
+    """Scores in this process, one record batch after the other. One engine is one run's."""
 
     backend = "sklearn"
 
-    def __init__(self, registry: ModelRegistry) -> None:
-        self._registry = registry
+    def __init__(self, plans: Plans) -> None:
+        self._plans = plans
+        self.canary: Comparison | None = None
 
     def score(self, customers: Iterable[pa.RecordBatch], model: ModelVersion) -> Iterator[pa.RecordBatch]:
-        """Score record batches in order."""
-        plan = self._plan(model)
+        """Score record batches in order.
+
+        Raises:
+            PlanDisproved: tables and estimator differ on the first customers; the version is pinned to its estimator.
+        """
+        plan = self.plan(model)
         for batch in customers:
+            if plan.tables is not None:
+                self._watch(batch, plan)
             yield score(batch, plan)
 
-    def tier(self, model: ModelVersion) -> str:
-        """Always the estimator itself, on the reference frame."""
-        return self._plan(model).tier
+    def plan(self, model: ModelVersion) -> Plan:
+        """The plan, made and proven when it is first asked for."""
+        return self._plans.of(model)
 
-    def _plan(self, model: ModelVersion) -> Plan:
-        return Plan(model, self._registry.load(model))
+    def _watch(self, batch: pa.RecordBatch, plan: Plan) -> None:
+        """Score the first customers twice."""
+        before = self.canary or Comparison(0, 0.0, 0)
+        rows = batch.slice(0, CANARY_ROWS - before.rows)
+        if not rows.num_rows:
+            return
+        found = check(rows, plan)
+        if not found.holds:
+            error = disproved(plan, found)
+            self._plans.pin(plan.model, f"its {plan.tier} plan differed by {found.difference:.2g} on a batch")
+            raise error
+        self.canary = before + found

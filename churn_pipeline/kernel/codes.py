@@ -1,0 +1,312 @@
+"""Columns as small codes: every distinct value of a customer's column is a number from zero on.
+
+Belongs here: from Arrow columns to codes, and the values that stand for the codes. Does not: what the model makes of
+a value (`tables.py`), where a continuous column breaks (`breaks.py`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+#: Values of one column, or combinations of several, that get a code. A column with more is no category.
+MOST_CODES = 60_000
+
+#: Numbers beyond this are left to the model itself: estimators that compute in single precision refuse them.
+LARGEST = 1e30
+
+_SIGN = np.uint64(1) << np.uint64(63)
+
+
+class TooManyValues(Exception):
+    """A column has more distinct values than can be coded; these rows are the estimator's."""
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column as codes: `table[index]`, not multiplied out, as most users of it compose it with a table of theirs.
+
+    Attributes:
+        table: (k,) codes.
+        index: (n,) positions in it.
+    """
+
+    table: npt.NDArray[np.int64]
+    index: npt.NDArray[Any]
+
+    def codes(self) -> npt.NDArray[np.uint16]:
+        """(n,) codes."""
+        if self.index.dtype == np.uint16:
+            return self.index  # of stretches: each position is its own code
+        return self.table.astype(np.uint16).take(self.index)
+
+    def has(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+        """(n,) whether a row has one of these codes; None if none has."""
+        known = np.isin(self.table, wanted)
+        if not known.any():
+            return None
+        found = known.take(self.index)
+        return found if found.any() else None
+
+
+class Axis(ABC):
+    """One or several columns whose values, or combinations of values, are codes. Grows as new ones come up.
+
+    Attributes:
+        columns: their names.
+        continuous: codes are stretches of numbers, not numbers.
+        refused: codes that the model does not take, with the kind of error it raised.
+    """
+
+    columns: tuple[str, ...]
+    continuous = False
+
+    def __init__(self) -> None:
+        self.refused: dict[int, str] = {}
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many codes there are."""
+
+    @abstractmethod
+    def look(self, batch: pa.RecordBatch) -> Coded:
+        """Codes of n customers; new values get the next ones.
+
+        Raises:
+            TooManyValues
+        """
+
+    @abstractmethod
+    def values(self, start: int) -> dict[str, list[Any]]:
+        """Column → the values that stand for the codes from `start` on; None is a missing value."""
+
+
+class Words(Axis):
+    """A column of text or truth values; code 0 is a missing one."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__()
+        self.columns = (column,)
+        self._known: dict[Any, int] = {None: 0}
+        self._last: tuple[pa.Array, npt.NDArray[np.int64]] | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self._known)
+
+    def look(self, batch: pa.RecordBatch) -> Coded:
+        column = batch.column(self.columns[0])
+        if pa.types.is_boolean(column.type):
+            index = column.cast(pa.int8()).fill_null(2).to_numpy(zero_copy_only=False)
+            return Coded(np.array([self._code(False), self._code(True), 0]), index)
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        table = self._table(column.dictionary)
+        indices = column.indices
+        if indices.null_count:
+            indices = indices.fill_null(len(table) - 1)
+        return Coded(table, indices.to_numpy(zero_copy_only=False))
+
+    def values(self, start: int) -> dict[str, list[Any]]:
+        return {self.columns[0]: list(self._known)[start:]}
+
+    def _table(self, dictionary: pa.Array) -> npt.NDArray[np.int64]:
+        """Codes of a dictionary's words, then the code of a missing one."""
+        if self._last is None or not (self._last[0] is dictionary or self._last[0].equals(dictionary)):
+            table = np.array([*map(self._code, dictionary.to_pylist()), 0], dtype=np.int64)
+            self._last = (dictionary, table)
+        return self._last[1]
+
+    def _code(self, value: Any) -> int:
+        code = self._known.get(value)
+        if code is None:
+            if len(self._known) >= MOST_CODES:
+                raise TooManyValues
+            code = self._known[value] = len(self._known)
+        return code
+
+
+class Numbers(Axis):
+    """A column of numbers that are names or counts, few of them; code 0 is a missing one."""
+
+    def __init__(self, column: str, known: npt.NDArray[np.float64]) -> None:
+        super().__init__()
+        self.columns = (column,)
+        self._known: list[float] = []
+        self._sorted = np.empty(0)
+        self._codes = np.empty(0, dtype=np.int64)
+        self._add(np.unique(known))
+
+    @property
+    def size(self) -> int:
+        return len(self._known) + 1
+
+    def look(self, batch: pa.RecordBatch) -> Coded:
+        found = numbers(batch.column(self.columns[0]))
+        missing = np.isnan(found)
+        any_missing = bool(missing.any())
+        places = self._places(found)
+        if not len(self._sorted) or not self._fits(found, places, missing):
+            new = np.setdiff1d(found[~missing], self._sorted)
+            self._add(new)
+            places = self._places(found)
+        table = np.append(self._codes, 0)
+        if any_missing:
+            places[missing] = len(self._codes)
+        return Coded(table, places)
+
+    def values(self, start: int) -> dict[str, list[Any]]:
+        return {self.columns[0]: [None, *self._known][start:]}
+
+    def _places(self, found: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+        first = self._sorted[0] if len(self._sorted) else 0.0
+        if self._dense:
+            # Whole numbers without gaps are their own places.
+            with np.errstate(invalid="ignore"):
+                return np.clip(found - first, 0, len(self._sorted) - 1).astype(np.intp)
+        return np.minimum(np.searchsorted(self._sorted, found), max(len(self._sorted) - 1, 0))
+
+    def _fits(
+        self, found: npt.NDArray[np.float64], places: npt.NDArray[np.intp], missing: npt.NDArray[np.bool_]
+    ) -> bool:
+        return bool(((self._sorted.take(places, mode="clip") == found) | missing).all())
+
+    @property
+    def _dense(self) -> bool:
+        return bool(len(self._sorted)) and bool((np.diff(self._sorted) == 1).all())
+
+    def _add(self, new: npt.NDArray[np.float64]) -> None:
+        if len(self._known) + len(new) >= MOST_CODES:
+            raise TooManyValues
+        self._known += new.tolist()
+        known = np.array(self._known)
+        order = np.argsort(known)
+        self._sorted, self._codes = known[order], order + 1
+
+
+class Combinations(Axis):
+    """Several columns whose values the model combines: a code is a combination that came up."""
+
+    def __init__(self, axes: Sequence[Axis]) -> None:
+        super().__init__()
+        self.columns = tuple(axis.columns[0] for axis in axes)
+        self._axes = tuple(axes)
+        self._known: dict[tuple[int, ...], int] = {}
+
+    @property
+    def size(self) -> int:
+        return len(self._known)
+
+    def look(self, batch: pa.RecordBatch) -> Coded:
+        coded = [axis.look(batch) for axis in self._axes]
+        mixed = np.zeros(batch.num_rows, dtype=np.int64)
+        for axis, item in zip(self._axes, coded, strict=True):
+            # A distance that no column outgrows keeps combinations apart for as long as four columns are mixed at once.
+            mixed = mixed * axis.size + item.table.take(item.index)
+            if mixed.size and mixed.max(initial=0) > 2**47:
+                mixed = np.unique(mixed, return_inverse=True)[1].astype(np.int64)
+        distinct, first, index = np.unique(mixed, return_index=True, return_inverse=True)
+        rows = [tuple(int(item.table[item.index[i]]) for item in coded) for i in first]
+        del distinct
+        return Coded(np.array([self._code(row) for row in rows], dtype=np.int64), index)
+
+    def values(self, start: int) -> dict[str, list[Any]]:
+        combinations = list(self._known)[start:]
+        found = {}
+        for place, axis in enumerate(self._axes):
+            known = axis.values(0)[axis.columns[0]]
+            found[axis.columns[0]] = [known[combination[place]] for combination in combinations]
+        return found
+
+    def _code(self, row: tuple[int, ...]) -> int:
+        if row not in self._known:
+            if len(self._known) >= MOST_CODES:
+                raise TooManyValues
+            self._known[row] = len(self._known)
+        return self._known[row]
+
+
+class Intervals(Axis):
+    """A continuous column, cut where the model's trees cut it; the last code is a missing number.
+
+    Args:
+        breaks: ascending; code i is what is above break i - 1 and not above break i.
+    """
+
+    continuous = True
+
+    def __init__(self, column: str, breaks: npt.NDArray[np.float64], *, compiled: bool = False) -> None:
+        super().__init__()
+        if len(breaks) + 2 > MOST_CODES:
+            raise TooManyValues
+        self.columns = (column,)
+        self.breaks = np.ascontiguousarray(breaks)
+        self._starts = np.searchsorted(breaks, _first_of_each_stretch()).astype(np.uint16) if compiled else None
+
+    @property
+    def size(self) -> int:
+        return len(self.breaks) + 2
+
+    def look(self, batch: pa.RecordBatch) -> Coded:
+        found = numbers(batch.column(self.columns[0]))
+        if self._starts is not None:
+            from churn_pipeline.kernel.compiled_codes import interval_codes
+
+            codes = np.empty(len(found), dtype=np.uint16)
+            interval_codes(np.ascontiguousarray(found), self.breaks, self._starts, codes)
+        else:
+            codes = np.searchsorted(self.breaks, found, side="left").astype(np.uint16)
+            codes[np.isnan(found)] = len(self.breaks) + 1
+        return Coded(np.arange(self.size), codes)
+
+    def values(self, start: int) -> dict[str, list[Any]]:
+        above = np.nextafter(self.breaks[-1], np.inf) if len(self.breaks) else 0.0
+        return {self.columns[0]: [*self.breaks.tolist(), float(above), None][start:]}
+
+
+def rank(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """Position of doubles among all doubles in ascending order."""
+    bits = values.view(np.uint64)
+    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
+
+
+def of_rank(ranks: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+    """The double at a position."""
+    return np.where(ranks & _SIGN, ranks & ~_SIGN, ~ranks).view(np.float64)
+
+
+@cache
+def _first_of_each_stretch() -> npt.NDArray[np.float64]:
+    """(2 ** 18) the least double whose rank begins with each combination of 18 bits; what is no number is infinite."""
+    found = of_rank(np.arange(2**18, dtype=np.uint64) << np.uint64(46))
+    places = np.arange(2**18)
+    return np.where(np.isnan(found), np.where(places < 2**17, -np.inf, np.inf), found)
+
+
+def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
+    """A column as doubles, NaN where a number is missing."""
+    if pa.types.is_integer(column.type) and not column.null_count:
+        return column.to_numpy().astype(np.float64)
+    if column.type != pa.float64():
+        column = pc.cast(column, pa.float64())
+    return column.to_numpy(zero_copy_only=False)
+
+
+def out_of_reach(found: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_] | None:
+    """(n,) numbers too large for anyone but the model itself to judge; None if there is none."""
+    if not len(found):
+        return None
+    with np.errstate(invalid="ignore"):
+        low, high = np.fmin.reduce(found), np.fmax.reduce(found)
+        if not (low < -LARGEST or high > LARGEST):
+            return None
+        return np.abs(found) > LARGEST

@@ -1,0 +1,257 @@
+"""From a fitted model to tables: the fastest evaluation that its parts allow, or the reason why there is none.
+
+Belongs here: choosing, classifier by classifier. Does not: whether the choice is right (`proof.py`), evaluators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from churn_pipeline.kernel import structure
+from churn_pipeline.kernel.breaks import Crossing, breaks
+from churn_pipeline.kernel.codes import Axis, Combinations, Intervals, Numbers, TooManyValues, Words, numbers
+from churn_pipeline.kernel.evaluator import Coordinate, Evaluator
+from churn_pipeline.kernel.forest import Forest, NotReadable
+from churn_pipeline.kernel.forest_tables import ForestTables
+from churn_pipeline.kernel.front import Front, quiet
+from churn_pipeline.kernel.linear_tables import Affine, LinearTables, affine
+from churn_pipeline.kernel.material import Material
+from churn_pipeline.kernel.matrix import Matrix
+from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.kernel.separable import Group, groups
+from churn_pipeline.kernel.structure import Leaf
+from churn_pipeline.kernel.tables import Tables, refused_codes
+
+#: Whole numbers in a range of this size are codes of their own.
+_SMALL_RANGE = 4_096
+
+#: A column of doubles with no more distinct values than this in the sample is a column of names.
+_FEW = 64
+
+
+class NotCompiled(Exception):
+    """No tables for this model; the text says why, for the plan."""
+
+
+def compile_tables(
+    model: ModelVersion, estimator: Any, material: Material, *, compiled: bool, only_matrix: bool = False
+) -> Tables:
+    """Take a model apart and build an evaluator for each of its classifiers.
+
+    Args:
+        material: customers to probe with, all of which the estimator scores.
+        compiled: whether numba may be used.
+        only_matrix: leave the classifiers themselves to the estimator.
+
+    Raises:
+        NotCompiled: why not.
+    """
+    node = structure.read(estimator, model.positive)
+    maker = _Compiler(model, estimator, material, compiled=compiled, only_matrix=only_matrix)
+    with quiet(), np.errstate(all="ignore"):
+        evaluators = {id(leaf): maker.evaluator(leaf) for leaf in structure.leaves(node)}
+    return Tables(model, estimator, material.base, node, evaluators)
+
+
+class _Compiler:
+    """Builds evaluators that share fronts and axes."""
+
+    def __init__(
+        self, model: ModelVersion, estimator: Any, material: Material, *, compiled: bool, only_matrix: bool
+    ) -> None:
+        self._model, self._estimator, self._material = model, estimator, material
+        self._compiled, self._only_matrix = compiled, only_matrix
+        self._fronts: dict[tuple[int, ...], tuple[Front, list[Group]] | str] = {}
+        self._axes: dict[tuple[str, ...], Axis] = {}
+
+    def evaluator(self, leaf: Leaf) -> Evaluator:
+        """The fastest evaluator for one classifier.
+
+        Raises:
+            NotCompiled
+        """
+        why = ""
+        for end in range(len(leaf.chain), -1, -1):
+            found = self._front(leaf.chain[:end])
+            if isinstance(found, str):
+                why = why or found
+                continue
+            front, parts = found
+            rest = leaf.chain[end:]
+            if not self._only_matrix:
+                weights = self._weights(front, rest, leaf)
+                if weights is not None:
+                    return self._linear(front, parts, *weights, leaf)
+                if not rest and (made := self._trees(front, parts, leaf)) is not None:
+                    return made
+            return self._matrix(front, parts, rest, leaf)
+        raise NotCompiled(why or "its transformers combine columns of the customer")
+
+    def _front(self, chain: tuple[Any, ...]) -> tuple[Front, list[Group]] | str:
+        """The front and its groups, or why there is none."""
+        key = tuple(map(id, chain))
+        if key not in self._fronts:
+            self._fronts[key] = self._probed(chain)
+        return self._fronts[key]
+
+    def _probed(self, chain: tuple[Any, ...]) -> tuple[Front, list[Group]] | str:
+        front = Front(chain, self._model.inputs, self._material.base)
+        if any(len(columns) == len(self._model.inputs) > 1 for columns in front.together()):
+            return f"{_last_unknown(chain)} may combine any columns of the customer"
+        try:
+            return front, groups(front, self._material.bases, self._material.pools)
+        except (TypeError, ValueError) as error:
+            return f"its columns cannot be looked at one by one ({type(error).__name__})"
+
+    def _weights(self, front: Front, rest: Sequence[Any], leaf: Leaf) -> tuple[npt.NDArray[np.float64], float] | None:
+        """Weights and intercept on the front's outputs, through whatever affine steps lie between."""
+        found = structure.linear(leaf)
+        if found is None or not all(structure.affine(step) for step in rest):
+            return None
+        if not rest:
+            return found
+        weights, intercept = found
+        width = front.matrix(self._material.base).shape[1]
+        answers: Any = front.contain(np.concatenate([np.zeros((1, width)), np.eye(width)]))
+        for step in rest:
+            answers = step.transform(answers)
+        margins = structure.dense(answers).astype(np.float64) @ weights + intercept
+        return margins[1:] - margins[0], float(margins[0])
+
+    def _linear(
+        self, front: Front, parts: list[Group], weights: npt.NDArray[np.float64], intercept: float, leaf: Leaf
+    ) -> Evaluator:
+        base = self._material.base
+        affines: list[Affine] = []
+        coded: list[Coordinate] = []
+        computed: list[Group] = []
+        for group in parts:
+            flat = self._affine(front, group, weights)
+            if flat is not None:
+                affines.append(flat)
+            elif (axis := self._axis(front, group)) is not None:
+                coded.append(Coordinate(group, axis))
+            else:
+                computed.append(group)
+        standing = np.setdiff1d(np.arange(len(weights)), np.concatenate([group.outputs for group in parts]))
+        start = intercept + float(front.matrix(base)[0][standing] @ weights[standing])
+        link = 0 if leaf.margin else 1 if leaf.positive == 1 else -1
+        return LinearTables(front, base, weights, start, link, coded, affines, computed)
+
+    def _affine(self, front: Front, group: Group, weights: npt.NDArray[np.float64]) -> Affine | None:
+        if len(group.columns) > 1 or not self._is_number(group.columns[0]) or not front.monotone(group.columns[0]):
+            return None
+        seen = numbers(self._material.pools[group.columns[0]])
+        return affine(front, group, weights, self._material.base, seen)
+
+    def _trees(self, front: Front, parts: list[Group], leaf: Leaf) -> Evaluator | None:
+        reader = structure.forest_reader(leaf)
+        if reader is None:
+            return None
+        from churn_pipeline.kernel import leaf_masks, tree_walk
+
+        try:
+            forest = reader(leaf.classifier, leaf.positive)
+            if leaf.margin:
+                forest = replace(forest, link=_unchanged)
+            if front.sparse and structure.reads_zero_as_missing(leaf):
+                front = front.with_gaps()
+            coded, computed = self._cut(front, parts, forest)
+            for tier, evaluator in (("masks", leaf_masks.LeafMasks), ("walk", tree_walk.TreeWalk)):
+                try:
+                    return ForestTables(
+                        front,
+                        self._material.base,
+                        forest,
+                        tier,
+                        partial(evaluator, compiled=self._compiled),
+                        coded,
+                        computed,
+                    )
+                except NotReadable:
+                    continue
+        except (NotReadable, TooManyValues):
+            return None
+        return None
+
+    def _cut(self, front: Front, parts: list[Group], forest: Forest) -> tuple[list[Coordinate], list[Group]]:
+        """Give every group codes; continuous columns by the thresholds of the trees, if they are monotone."""
+        coded, computed, crossings = [], [], list[Crossing]()
+        continuous = []
+        for group in parts:
+            axis = self._axis(front, group)
+            if axis is not None:
+                coded.append(Coordinate(group, axis))
+            elif len(group.columns) == 1 and self._bisectable(front, group.columns[0]):
+                continuous.append(group)
+                cuts = [(int(place), forest.thresholds(int(place))) for place in group.outputs]
+                crossings += [Crossing(group.columns[0], place, found) for place, found in cuts if len(found)]
+            else:
+                computed.append(group)
+        found = breaks(front, self._material.base, crossings) if crossings else {}
+        for group in continuous:
+            axis = Intervals(group.columns[0], found.get(group.columns[0], np.empty(0)), compiled=self._compiled)
+            axis.refused.update(refused_codes(self._estimator, self._model, self._material.base, axis, 0))
+            coded.append(Coordinate(group, axis))
+        return coded, computed
+
+    def _matrix(self, front: Front, parts: list[Group], rest: Sequence[Any], leaf: Leaf) -> Evaluator:
+        coded = [Coordinate(group, axis) for group in parts if (axis := self._axis(front, group)) is not None]
+        known = {item.group.columns for item in coded}
+        computed = [group for group in parts if group.columns not in known]
+        if not any(isinstance(item.axis, Words | Combinations) for item in coded):
+            raise NotCompiled("it has no text to look up, and its classifier has no tables")
+        return Matrix(front, self._material.base, rest, leaf, coded, computed)
+
+    def _axis(self, front: Front, group: Group) -> Axis | None:
+        """Codes for a group of columns whose values are few; None for anything continuous."""
+        if len(group.columns) == 1 and self._bisectable(front, group.columns[0]):
+            return None
+        if group.columns not in self._axes:
+            made = self._made_axis(group)
+            if made is None:
+                return None
+            made.refused.update(refused_codes(self._estimator, self._model, self._material.base, made, 0))
+            self._axes[group.columns] = made
+        return self._axes[group.columns]
+
+    def _made_axis(self, group: Group) -> Axis | None:
+        if len(group.columns) > 1:
+            single = [self._made_axis(Group((name,), group.outputs)) for name in group.columns]
+            kept = [axis for axis in single if axis is not None]
+            return Combinations(kept) if len(kept) == len(single) else None
+        name = group.columns[0]
+        pool = self._material.pools[name]
+        if not self._is_number(name):
+            words = Words(name)
+            words.look(pa.RecordBatch.from_arrays([pool], [name]))
+            return words
+        found = np.unique(numbers(pool.drop_null()))
+        whole = pa.types.is_integer(pool.type)
+        if whole and len(found) and found[-1] - found[0] < _SMALL_RANGE:
+            return Numbers(name, np.arange(found[0], found[-1] + 1, dtype=np.float64))
+        few = not whole and self._material.distinct(name) <= _FEW
+        return Numbers(name, found) if few else None
+
+    def _is_number(self, column: str) -> bool:
+        kind = self._material.pools[column].type
+        return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+    def _bisectable(self, front: Front, column: str) -> bool:
+        return pa.types.is_float64(self._material.pools[column].type) and front.monotone(column)
+
+
+def _unchanged(margins: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    return np.asarray(margins, dtype=np.float64)
+
+
+def _last_unknown(chain: Sequence[Any]) -> str:
+    names = [type(step).__name__ for step in chain if not structure.columnwise(step)]
+    return names[-1] if names else "its preprocessing"

@@ -1,0 +1,52 @@
+"""A record batch as evaluators see it: codes, raw numbers, and what only the real transformers can say.
+
+Belongs here: computing each of these once a batch, however many evaluators ask. Does not: evaluators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from churn_pipeline.kernel.codes import Axis, Coded, numbers
+from churn_pipeline.kernel.front import Front
+
+
+class Encoded:
+    """n customers, looked at column by column."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+        self.rows = batch.num_rows
+        self._coded: dict[int, Coded] = {}
+        self._codes: dict[int, npt.NDArray[np.uint16]] = {}
+        self._numbers: dict[str, npt.NDArray[np.float64]] = {}
+        self._computed: dict[tuple[int, tuple[str, ...]], npt.NDArray[np.float64]] = {}
+
+    def coded(self, axis: Axis) -> Coded:
+        """Codes of an axis, not multiplied out."""
+        if id(axis) not in self._coded:
+            self._coded[id(axis)] = axis.look(self.batch)
+        return self._coded[id(axis)]
+
+    def codes(self, axis: Axis) -> npt.NDArray[np.uint16]:
+        """(n,) codes of an axis."""
+        if id(axis) not in self._codes:
+            self._codes[id(axis)] = self.coded(axis).codes()
+        return self._codes[id(axis)]
+
+    def numbers(self, column: str) -> npt.NDArray[np.float64]:
+        """(n,) a column of numbers, NaN where one is missing."""
+        if column not in self._numbers:
+            self._numbers[column] = numbers(self.batch.column(column))
+        return self._numbers[column]
+
+    def computed(self, front: Front, columns: Sequence[str]) -> npt.NDArray[np.float64]:
+        """(n, outputs) what the real transformers make of these columns; other outputs are the base customer's."""
+        key = id(front), tuple(columns)
+        if key not in self._computed:
+            self._computed[key] = front.partial(self.batch.select(front.needs(columns)), columns)
+        return self._computed[key]

@@ -1,0 +1,97 @@
+"""Tree ensembles behind codes: which codes each group of columns gets, and who walks the trees.
+
+Belongs here: joining codes and computed columns for an evaluator of trees. Does not: trees (`forest.py`), evaluating
+them (`leaf_masks.py`, `tree_walk.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from churn_pipeline.kernel import forest as trees
+from churn_pipeline.kernel.codes import Axis
+from churn_pipeline.kernel.encoded import Encoded
+from churn_pipeline.kernel.evaluator import Coordinate, Evaluator, values_of
+from churn_pipeline.kernel.forest import Forest, GroupValues, NotReadable
+from churn_pipeline.kernel.front import Front
+from churn_pipeline.kernel.separable import Group
+
+MakeEvaluator = Callable[[Forest, Sequence[GroupValues]], trees.Evaluator]
+
+
+class ForestTables(Evaluator):
+    """A tree ensemble behind its front.
+
+    Args:
+        tier: `masks` or `walk`.
+        make: builds what evaluates the trees.
+        coded: groups with codes of their own.
+        computed: groups for which the real transformers run; each of their outputs is then cut at the thresholds.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        base: pa.RecordBatch,
+        forest: Forest,
+        tier: str,
+        make: MakeEvaluator,
+        coded: Sequence[Coordinate],
+        computed: Sequence[Group],
+    ) -> None:
+        self.tier = tier
+        self._front, self._base = front, base
+        used = set(forest.features)
+        self._coded = [item for item in coded if used & set(item.group.outputs.tolist())]
+        kept = [group for group in computed if used & set(group.outputs.tolist())]
+        self._columns = [name for group in kept for name in group.columns]
+        outputs = [int(place) for group in kept for place in group.outputs if int(place) in used]
+        self._cuts = {place: forest.thresholds(place) for place in outputs}
+        # Every column is an axis even if no tree looks at it: what the model refuses is refused all the same.
+        self.axes = [item.axis for item in coded]
+        self.raw = [name for item in coded for name in item.axis.columns if item.axis.continuous] + self._columns
+        fixed = self._fixed(used - {int(p) for item in coded for p in item.group.outputs} - set(outputs))
+        tables = zip(self._coded, values_of(front, base, self._coded), strict=True)
+        values = [GroupValues(item.group.outputs, table) for item, table in tables]
+        values += [GroupValues(np.array([place]), _between(cuts)) for place, cuts in self._cuts.items()]
+        self._evaluator = make(forest, values + fixed)
+        self._fixed_groups = len(fixed)
+
+    def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
+        codes = [encoded.codes(item.axis) for item in self._coded]
+        if self._cuts:
+            found = encoded.computed(self._front, self._columns)
+            codes += [_cut(found[:, place], cuts) for place, cuts in self._cuts.items()]
+        codes += [np.zeros(encoded.rows, dtype=np.uint16)] * self._fixed_groups
+        return self._evaluator.score(codes)
+
+    def extend(self, axis: Axis, start: int) -> None:
+        for place, item in enumerate(self._coded):
+            if item.axis is axis:
+                (new,) = values_of(self._front, self._base, [item], start)
+                self._evaluator.extend(place, new)
+
+    def _fixed(self, outputs: set[int]) -> list[GroupValues]:
+        """Outputs that nothing decides, as a group of one code."""
+        if not outputs:
+            return []
+        places = np.array(sorted(outputs))
+        return [GroupValues(places, self._front.matrix(self._base)[:, places])]
+
+
+def _between(cuts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(cuts + 2, 1) a number for each stretch that the cuts leave, and NaN for missing."""
+    if len(cuts) + 2 > trees.MOST_CODES:
+        raise NotReadable(f"a column is cut at {len(cuts):,} places, more than {trees.MOST_CODES:,}")
+    above = np.nextafter(cuts[-1:], np.inf) if len(cuts) else np.zeros(1)
+    return np.concatenate([cuts, above, [np.nan]]).reshape(-1, 1)
+
+
+def _cut(found: npt.NDArray[np.float64], cuts: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
+    codes = np.searchsorted(cuts, found, side="left").astype(np.uint16)
+    codes[np.isnan(found)] = len(cuts) + 1
+    return codes

@@ -1,0 +1,164 @@
+"""The real fitted transformers before a classifier, asked for values: of whole rows, or of some columns only.
+
+Belongs here: calling them. Does not: what they are (`structure.py`), which columns go together (`separable.py`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from churn_pipeline.kernel import structure
+from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.model_version import ModelInput
+
+
+class Front:
+    """Transformers in a row, from the signature's columns to a matrix of numbers.
+
+    Args:
+        chain: fitted transformers; none is the frame itself.
+        inputs: the model's signature.
+        base: one customer that they take; stands in for columns that are not asked for.
+    """
+
+    def __init__(self, chain: Sequence[Any], inputs: Sequence[ModelInput], base: pa.RecordBatch) -> None:
+        self.chain = tuple(chain)
+        self.inputs = tuple(inputs)
+        self._base = base
+        self._names = [item.name for item in inputs]
+        self._blocks = structure.blocks(self.chain[0], self._names) if self.chain else None
+
+    def raw(self, batch: pa.RecordBatch) -> Any:
+        """What the classifier would be given for these customers, in the container the last transformer gives."""
+        found = frame(batch, self.inputs)
+        with quiet():
+            for transformer in self.chain:
+                found = transformer.transform(found)
+        return found
+
+    def matrix(self, batch: pa.RecordBatch) -> npt.NDArray[np.float64]:
+        """(n, outputs) as numbers.
+
+        Raises:
+            Exception: what the transformers raise, or ValueError for outputs that are no numbers.
+        """
+        return structure.dense(self.raw(batch)).astype(np.float64, copy=False)
+
+    def with_gaps(self) -> Front:
+        """The same, for a classifier that takes zeros of a sparse matrix for missing: they come out as NaN."""
+        return _Gappy(self.chain, self.inputs, self._base)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether its answers are sparse matrices."""
+        return hasattr(self.sample, "toarray")
+
+    @cached_property
+    def sample(self) -> Any:
+        """Outputs of the base customer, as a container."""
+        return self.raw(self._base)
+
+    def contain(self, matrix: npt.NDArray[np.float64]) -> Any:
+        """A matrix in the container and type of the last transformer's own answers, as the classifier knows them."""
+        like = self.sample
+        if self.sparse:
+            # Dense: making it sparse again would cost more than the classifier saves, and the numbers are the same.
+            return matrix.astype(like.dtype, copy=False)
+        if hasattr(like, "columns"):
+            return type(like)(matrix, columns=like.columns).astype(like.dtypes.to_dict())
+        return matrix.astype(like.dtype, copy=False)
+
+    def together(self) -> list[tuple[str, ...]]:
+        """Columns that some transformer may combine, as nobody knows that it does not; the others are each alone."""
+        first = self._blocks
+        if first is None:
+            known = all(structure.columnwise(step) for step in self.chain)
+            return [] if known else [tuple(self._names)]
+        if not all(structure.columnwise(step) for step in self.chain[1:]):
+            return [tuple(self._names)]
+        return [block.columns for block in first if not structure.columnwise(block.transformer)]
+
+    def monotone(self, column: str) -> bool:
+        """Whether every output that depends on a column is known to be a monotone function of it."""
+        if not all(structure.monotone(step) for step in self.chain[1:]):
+            return False
+        if self._blocks is None:
+            return not self.chain or structure.monotone(self.chain[0])
+        return all(structure.monotone(block.transformer) for block in self._blocks if column in block.columns)
+
+    def needs(self, columns: Sequence[str]) -> list[str]:
+        """Columns that must be at hand to compute what depends on `columns`."""
+        if self._blocks is None:
+            return self._names if self.chain else list(columns)
+        wanted = set(columns)
+        touched = [block.columns for block in self._blocks if wanted & set(block.columns)]
+        return [name for name in self._names if any(name in columns for columns in touched)]
+
+    def partial(self, batch: pa.RecordBatch, columns: Sequence[str]) -> npt.NDArray[np.float64]:
+        """(n, outputs), right where an output depends on `columns` only; elsewhere anything.
+
+        Runs the real transformers of these columns, and no others where the first one sends columns to several.
+
+        Args:
+            batch: at least the columns of `needs(columns)`.
+        """
+        if self._blocks is None:
+            return self.matrix(self._completed(batch))
+        wanted = set(columns)
+        touched = [block for block in self._blocks if wanted & set(block.columns)]
+        kept = [item for item in self.inputs if any(item.name in block.columns for block in touched)]
+        found = frame(batch, kept)
+        alone = len(self.chain) == 1
+        width = self._first_of_base.shape[1]
+        # Later steps need whole rows; without any, nobody looks at the other outputs.
+        matrix = np.empty((batch.num_rows, width)) if alone else np.repeat(self._first_of_base, batch.num_rows, axis=0)
+        # Not quiet(): that is no business of one thread of several.
+        with np.errstate(all="ignore"):
+            for block in touched:
+                matrix[:, block.outputs] = block.transform(found)
+            after: Any = matrix
+            for transformer in self.chain[1:]:
+                after = transformer.transform(after)
+        return structure.dense(after).astype(np.float64, copy=False)
+
+    @cached_property
+    def _first_of_base(self) -> npt.NDArray[np.float64]:
+        with quiet():
+            found = self.chain[0].transform(frame(self._base, self.inputs))
+        return structure.dense(found).astype(np.float64, copy=False)
+
+    def _completed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with the base customer's values in the columns it lacks."""
+        arrays = []
+        for name in self._names:
+            if name in batch.schema.names:
+                arrays.append(batch.column(name))
+            else:
+                arrays.append(self._base.column(name).take(pa.array(np.zeros(batch.num_rows, np.int32))))
+        return pa.RecordBatch.from_arrays(arrays, self._names)
+
+
+class _Gappy(Front):
+    def matrix(self, batch: pa.RecordBatch) -> npt.NDArray[np.float64]:
+        found = super().matrix(batch)
+        return np.where(found == 0, np.nan, found)
+
+    def partial(self, batch: pa.RecordBatch, columns: Sequence[str]) -> npt.NDArray[np.float64]:
+        found = super().partial(batch, columns)
+        return np.where(found == 0, np.nan, found)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences what transformers say of unseen values and arithmetic: what comes of them is looked at instead."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,174 @@
+"""Linear classifiers as one number a code: what a value adds to the margin.
+
+Belongs here: folding weights into tables and adding them up. Does not: which classifiers are linear (`structure.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from churn_pipeline.kernel.codes import LARGEST, Axis
+from churn_pipeline.kernel.encoded import Encoded
+from churn_pipeline.kernel.evaluator import Coordinate, Evaluator, values_of
+from churn_pipeline.kernel.front import Front
+from churn_pipeline.kernel.rows import changed
+from churn_pipeline.kernel.separable import Group
+
+#: What an affine column may differ from the real one by, in the margin, relative to its size.
+_AFFINE_WITHIN = 1e-13
+#: Combinations of values that are looked up at once: such a table stays in the nearest cache.
+_JOINED = 4_096
+
+_FAR = (-LARGEST, -1e12, -1e6, -1e3, -1.0, 0.0, 0.5, 1.0, 1e3, 1e6, 1e12, LARGEST)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """What a continuous column adds to the margin: `slope * x + offset`, or `missing`."""
+
+    column: str
+    slope: float
+    offset: float
+    missing: float
+
+    def of(self, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(n,) contributions."""
+        added = found * self.slope
+        added += self.offset
+        gaps = np.isnan(added)
+        if gaps.any():
+            added[gaps & np.isnan(found)] = self.missing
+        return added
+
+
+def affine(
+    front: Front, group: Group, weights: npt.NDArray[np.float64], base: pa.RecordBatch, seen: npt.NDArray[np.float64]
+) -> Affine | None:
+    """The contribution of a group of one continuous column, if it is affine wherever one looks.
+
+    Args:
+        weights: of all outputs of the front.
+        seen: numbers of the column, the ends of its range among them.
+    """
+    column = group.columns[0]
+    kind = base.schema.field(column).type
+    whole = pa.types.is_integer(kind)
+    points = np.unique(np.concatenate([seen[~np.isnan(seen)], _FAR]))
+    points = np.unique(np.rint(points[np.abs(points) < 2**31])) if whole else points
+    answers = front.partial(changed(base, {column: pa.array(points).cast(kind)}), group.columns)
+    real = answers[:, group.outputs] @ weights[group.outputs]
+    (zero,), (unit,) = np.flatnonzero(points == 0), np.flatnonzero(points == 1e6)
+    found = Affine(column, (real[unit] - real[zero]) / 1e6, real[zero], _missing(front, group, weights, base))
+    within = np.abs(found.of(points) - real) <= _AFFINE_WITHIN * np.maximum(1, np.abs(real))
+    return found if within.all() else None
+
+
+def _missing(front: Front, group: Group, weights: npt.NDArray[np.float64], base: pa.RecordBatch) -> float:
+    try:
+        answers = front.partial(changed(base, {group.columns[0]: [None]}), group.columns)
+    except (TypeError, ValueError):
+        return np.nan  # refused: such rows go to the estimator, which says so in its own words
+    return float(answers[0, group.outputs] @ weights[group.outputs])
+
+
+class LinearTables(Evaluator):
+    """The margin of a linear classifier, or its logistic probability.
+
+    Args:
+        weights: of the front's outputs.
+        start: the intercept, and what outputs add that no column decides.
+        link: 1 for the probability of the second class, -1 for the first, 0 for the margin.
+        coded, affines: groups, by how they are evaluated.
+        computed: groups for which the real transformers run.
+    """
+
+    tier = "linear"
+
+    def __init__(
+        self,
+        front: Front,
+        base: pa.RecordBatch,
+        weights: npt.NDArray[np.float64],
+        start: float,
+        link: int,
+        coded: Sequence[Coordinate],
+        affines: Sequence[Affine],
+        computed: Sequence[Group],
+    ) -> None:
+        self._front, self._base, self._weights, self._start, self._link = front, base, weights, start, link
+        self._coded, self._affines = list(coded), list(affines)
+        self._columns = [name for group in computed for name in group.columns]
+        self._outputs = np.concatenate([group.outputs for group in computed]) if computed else np.empty(0, np.intp)
+        self.axes = [item.axis for item in coded]
+        self.raw = [item.column for item in affines]
+        self._tables = [
+            table @ weights[item.group.outputs]
+            for item, table in zip(coded, values_of(front, base, self._coded), strict=True)
+        ]
+
+    def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
+        margin = self.margin(encoded)
+        if self._link == 0:
+            return margin
+        # An infinite margin is no answer: the estimator itself refuses infinite numbers.
+        known = np.isfinite(margin.sum())
+        odd = None if known else ~np.isfinite(margin)
+        probability = np.multiply(margin, -self._link, out=margin)
+        np.exp(probability, out=probability)
+        probability += 1
+        np.reciprocal(probability, out=probability)
+        if odd is not None:
+            probability[odd] = np.nan
+        return probability
+
+    def margin(self, encoded: Encoded) -> npt.NDArray[np.float64]:
+        """(n,) values of the decision function."""
+        margin = np.full(encoded.rows, self._start)
+        added = np.empty(encoded.rows)
+        tables = [
+            (table.take(coded.table), coded.index)
+            for coded, table in ((encoded.coded(item.axis), table) for item, table in self._pairs())
+        ]
+        for table, index in _joined(tables):
+            np.take(table, index, out=added, mode="clip")
+            margin += added
+        for affine_column in self._affines:
+            margin += affine_column.of(encoded.numbers(affine_column.column))
+        if self._columns:
+            found = encoded.computed(self._front, self._columns)
+            margin += found[:, self._outputs] @ self._weights[self._outputs]
+        return margin
+
+    def extend(self, axis: Axis, start: int) -> None:
+        for place, (item, table) in enumerate(list(self._pairs())):
+            if item.axis is axis:
+                (new,) = values_of(self._front, self._base, [item], start)
+                self._tables[place] = np.append(table, new @ self._weights[item.group.outputs])
+
+    def _pairs(self) -> Iterator[tuple[Coordinate, npt.NDArray[np.float64]]]:
+        return zip(self._coded, self._tables, strict=True)
+
+
+def _joined(
+    tables: Iterable[tuple[npt.NDArray[np.float64], npt.NDArray[Any]]],
+) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[Any]]]:
+    """Join columns of few values to one of all their combinations: fewer look-ups, each as fast as before."""
+    waiting: tuple[npt.NDArray[np.float64], npt.NDArray[Any]] | None = None
+    for table, index in sorted(tables, key=lambda item: len(item[0])):
+        if waiting is None:
+            waiting = table, index
+        elif len(waiting[0]) * len(table) <= _JOINED:
+            mixed = np.multiply(index, len(waiting[0]), dtype=np.int32, casting="same_kind")
+            mixed += waiting[1]
+            waiting = np.add.outer(table, waiting[0]).ravel(), mixed
+        else:
+            yield waiting
+            waiting = table, index
+    if waiting is not None:
+        yield waiting

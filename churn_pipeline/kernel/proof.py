@@ -1,0 +1,150 @@
+"""Whether tables say what the estimator says.
+
+Belongs here: the customers on which they are compared, and the comparison. Does not: what follows from a difference
+(`plan.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from churn_pipeline.errors import ModelError
+from churn_pipeline.kernel.codes import TooManyValues
+from churn_pipeline.kernel.evaluator import Surprise
+from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.front import quiet
+from churn_pipeline.kernel.material import Material
+from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.kernel.rows import changed, stacked
+from churn_pipeline.kernel.tables import Tables
+
+#: Probabilities may differ by this much: sums in another order, no more.
+WITHIN = 1e-12
+
+_GRID = 2_000
+_SEED = 20_240_229
+
+
+class RowsDependOnEachOther(ModelError):
+    """The model's answer for a customer depends on which other customers it is asked about at the same time."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared.
+
+    Attributes:
+        rows: customers.
+        difference: largest difference of two probabilities.
+        labels_changed: customers whose label would have been another.
+    """
+
+    rows: int
+    difference: float
+    labels_changed: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the tables may stand in for the estimator."""
+        return self.difference <= WITHIN and self.labels_changed == 0
+
+    def __add__(self, other: Comparison) -> Comparison:
+        """Both."""
+        return Comparison(
+            self.rows + other.rows,
+            max(self.difference, other.difference),
+            self.labels_changed + other.labels_changed,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Comparison:
+        """Read what `to_json` wrote."""
+        return cls(**value)
+
+
+def check_rows(model: ModelVersion, estimator: Any, sample: pa.RecordBatch) -> None:
+    """Ask about the same customers in other company.
+
+    Raises:
+        RowsDependOnEachOther: an answer changed.
+    """
+    whole = _asked(model, estimator, sample)
+    half = sample.num_rows // 2
+    parts = [sample.slice(0, half), sample.slice(half)] if half else [sample]
+    split = np.concatenate([_asked(model, estimator, part) for part in parts])
+    backwards = sample.take(pa.array(np.arange(sample.num_rows)[::-1]))
+    alone = _asked(model, estimator, sample.slice(0, 1))
+    turned = _asked(model, estimator, backwards)[::-1]
+    difference = max(_difference(whole, split), _difference(whole, turned), _difference(whole[:1], alone))
+    if difference > WITHIN:
+        raise RowsDependOnEachOther(
+            f"{model} answers differently for the same customer in other company (by up to {difference:.2g}): "
+            "something in it computes over all rows it is given, such as their mean. Its scores would depend on how a "
+            "file is cut. Fit what it computes while training, and register the model again."
+        )
+
+
+def prove(model: ModelVersion, estimator: Any, tables: Tables, material: Material) -> Comparison:
+    """Compare tables and estimator on the sample, on recombined customers, and at every break point."""
+    rows = stacked([material.sample, *_grid(material), *_neighbours(material, tables)])
+    return compare(model, estimator, tables, rows)
+
+
+def compare(model: ModelVersion, estimator: Any, tables: Tables, rows: pa.RecordBatch) -> Comparison:
+    """Compare on some customers, all of which the estimator takes."""
+    with quiet():
+        expected = _asked(model, estimator, rows)
+        try:
+            found = tables.answer(rows).probability
+        except (Surprise, TooManyValues):
+            return Comparison(rows.num_rows, np.inf, 0)
+    # What the tables leave to the estimator is right by itself.
+    own = ~np.isnan(found)
+    labels = (found >= model.threshold) != (expected >= model.threshold)
+    return Comparison(rows.num_rows, _difference(found[own], expected[own]), int((labels & own).sum()))
+
+
+def _asked(model: ModelVersion, estimator: Any, rows: pa.RecordBatch) -> npt.NDArray[np.float64]:
+    with quiet():
+        answer = estimator.predict_proba(frame(rows, model.inputs))
+    return np.asarray(answer, dtype=np.float64)[:, model.positive]
+
+
+def _difference(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    if not len(one):
+        return 0.0
+    difference = np.abs(one - other).max()
+    return float(difference) if np.isfinite(difference) else float("inf")
+
+
+def _grid(material: Material) -> list[pa.RecordBatch]:
+    """Customers recombined from the pools at random, after one for every value there is."""
+    rng = np.random.default_rng(_SEED)
+    columns = {}
+    for name, pool in material.pools.items():
+        every = np.arange(len(pool))
+        places = np.concatenate([every, rng.integers(0, len(pool), max(0, _GRID - len(every)))])[:_GRID]
+        columns[name] = pool.take(pa.array(rng.permutation(places)))
+    return [pa.RecordBatch.from_arrays(list(columns.values()), schema=material.sample.schema)]
+
+
+def _neighbours(material: Material, tables: Tables) -> list[pa.RecordBatch]:
+    """One customer with every break point of every column, and the numbers next to it, one column at a time."""
+    found = []
+    for column, points in tables.breaks().items():
+        near = np.unique(np.concatenate([np.nextafter(points, -np.inf), points, np.nextafter(points, np.inf)]))
+        kind = material.sample.schema.field(column).type
+        if len(near):
+            found.append(changed(material.base, {column: pc.cast(pa.array(near), kind)}))
+    return found

@@ -1,0 +1,101 @@
+"""Which columns of a customer decide which columns of the matrix: found by changing one at a time.
+
+Belongs here: probing, without any knowledge of what is probed. Does not: transformers (`front.py`), the proof that
+what was found holds (`proof.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from churn_pipeline.kernel.front import Front, quiet
+from churn_pipeline.kernel.rows import changed, stacked
+
+#: Values that are tried in customers after the first one, in which all are.
+_TRIED = 40
+
+
+@dataclass(frozen=True)
+class Group:
+    """Columns that decide some columns of the matrix, and nothing else does.
+
+    Attributes:
+        columns: of the customer, in the signature's order.
+        outputs: of the matrix.
+    """
+
+    columns: tuple[str, ...]
+    outputs: npt.NDArray[np.intp]
+
+
+def groups(front: Front, bases: pa.RecordBatch, pools: Mapping[str, pa.Array]) -> list[Group]:
+    """Split the columns into groups that have nothing to do with each other.
+
+    Args:
+        bases: customers that the front takes.
+        pools: column → values that it takes.
+
+    Returns:
+        Groups with at least one output. Outputs that nothing decides are in none.
+    """
+    names = list(bases.schema.names)
+    decides = _decides(front, bases, pools)
+    together = [set(columns) for columns in front.together()]
+    together += [{names[i] for i in np.flatnonzero(column)} for column in decides.T]
+    parts: list[set[str]] = [{name} for name in names]
+    for linked in together:
+        touched = [part for part in parts if part & linked]
+        if len(touched) > 1:
+            parts = [part for part in parts if part not in touched] + [set[str]().union(*touched)]
+    found = []
+    for part in sorted(parts, key=lambda part: min(map(names.index, part))):
+        outputs = np.flatnonzero(decides[[names.index(name) for name in part]].any(axis=0))
+        if len(outputs):
+            found.append(Group(tuple(name for name in names if name in part), outputs))
+    return found
+
+
+def _decides(front: Front, bases: pa.RecordBatch, pools: Mapping[str, pa.Array]) -> npt.NDArray[np.bool_]:
+    """(columns, outputs): whether changing the column changed the output, for any base and value."""
+    standing = front.matrix(bases)
+    rows, changes = [], []
+    for place, (name, values) in enumerate(pools.items()):
+        some = values.take(pa.array(np.linspace(0, len(values) - 1, min(_TRIED, len(values))).astype(int)))
+        for base in range(bases.num_rows):
+            rows.append(changed(bases.slice(base, 1), {name: some if base else values}))
+            changes.append((place, base, rows[-1].num_rows))
+    answers = front.matrix(stacked(rows))
+    found, first = np.zeros((len(pools), standing.shape[1]), dtype=bool), 0
+    for place, base, count in changes:
+        answer, before = answers[first : first + count], standing[base]
+        found[place] |= ~((answer == before) | (np.isnan(answer) & np.isnan(before))).all(axis=0)
+        first += count
+    return found
+
+
+def refusals(ask: Callable[[pa.RecordBatch], Any], rows: pa.RecordBatch) -> dict[int, str]:
+    """Which rows the model refuses, found by halving: row → kind of error.
+
+    Args:
+        ask: raises if it refuses any of the rows it is given.
+    """
+    if not rows.num_rows:
+        return {}
+    try:
+        with quiet():
+            ask(rows)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  the model is foreign code and may raise anything
+        if rows.num_rows == 1:
+            return {0: type(error).__name__}
+        half = rows.num_rows // 2
+        after = refusals(ask, rows.slice(half))
+        return {**refusals(ask, rows.slice(0, half)), **{half + row: words for row, words in after.items()}}
+    return {}

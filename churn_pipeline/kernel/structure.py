@@ -1,0 +1,288 @@
+"""What a fitted model is made of: transformers in a row, a classifier, and what combines several of them.
+
+Belongs here: every class name of scikit-learn and its kin that the kernel knows, and which attributes say what is
+inside. Does not: what is done with the parts; nothing here is trusted before it was proven (`proof.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from churn_pipeline.kernel import booster_readers, forest_readers
+from churn_pipeline.kernel.forest import Forest
+
+_LIBRARIES = frozenset({"sklearn", "imblearn", "lightgbm", "xgboost"})
+
+_SEARCHES = frozenset({"GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"})
+
+#: Each output is a monotone function of one input column that takes every finite number; in _COLUMNWISE, any function
+#: of one column. What a user's function or class does can be probed but not known, so its columns are evaluated
+#: together, by the real thing.
+_MONOTONE = frozenset(
+    {
+        "Binarizer", "GenericUnivariateSelect", "MaxAbsScaler", "MinMaxScaler", "QuantileTransformer", "RFE", "RFECV",
+        "RobustScaler", "SelectFdr", "SelectFpr", "SelectFromModel", "SelectFwe", "SelectKBest", "SelectPercentile",
+        "SimpleImputer", "StandardScaler", "VarianceThreshold",
+    }
+)  # fmt: skip
+_COLUMNWISE = _MONOTONE | {
+    "KBinsDiscretizer", "MissingIndicator", "OneHotEncoder", "OrdinalEncoder", "PowerTransformer", "SplineTransformer",
+    "TargetEncoder",
+}  # fmt: skip
+
+#: Affine maps of the whole row.
+_AFFINE = frozenset({"PCA", "TruncatedSVD", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"})
+
+_LINEAR = frozenset({"LogisticRegression", "LogisticRegressionCV", "LinearDiscriminantAnalysis"})
+_MARGINS = _LINEAR | {"LinearSVC", "Perceptron", "RidgeClassifier", "RidgeClassifierCV", "SGDClassifier"}
+
+_FORESTS: dict[str, Callable[[Any, int], Forest]] = {
+    "GradientBoostingClassifier": forest_readers.read_boosting,
+    "HistGradientBoostingClassifier": forest_readers.read_hist_boosting,
+    "RandomForestClassifier": forest_readers.read_forest,
+    "ExtraTreesClassifier": forest_readers.read_forest,
+    "LGBMClassifier": booster_readers.read_lightgbm,
+    "XGBClassifier": booster_readers.read_xgboost,
+}
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One classifier behind its transformers.
+
+    Attributes:
+        chain: fitted transformers in order, the first of which takes the frame.
+        positive: its column of `predict_proba`.
+        margin: what is wanted of it is its decision function, not the probability.
+    """
+
+    chain: tuple[Any, ...]
+    classifier: Any = field(repr=False)
+    positive: int
+    margin: bool = False
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The weighted mean of several answers."""
+
+    parts: tuple[Node, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A real calibrator behind an answer; `flip` where the wanted class is not the one it was fitted for."""
+
+    part: Node
+    calibrator: Any = field(repr=False)
+    flip: bool
+
+
+Node = Leaf | Mean | Calibrated
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns of the frame that one transformer takes, and where its outputs stand.
+
+    Attributes:
+        series: it takes one column as a series, not as a frame.
+    """
+
+    columns: tuple[str, ...]
+    outputs: npt.NDArray[np.intp]
+    transformer: Any = field(repr=False)
+    series: bool = False
+
+    def transform(self, frame: Any) -> npt.NDArray[Any]:
+        """Its outputs, dense; `frame` has at least its columns."""
+        found = frame[self.columns[0]] if self.series else frame[list(self.columns)]
+        return dense(found if self.transformer == "passthrough" else self.transformer.transform(found))
+
+
+def kind(item: object) -> str:
+    """Class name of an object of a known library; empty for anything else, whatever it calls itself."""
+    name = type(item)
+    return name.__name__ if name.__module__.partition(".")[0] in _LIBRARIES else ""
+
+
+def read(model: Any, positive: int, chain: tuple[Any, ...] = ()) -> Node:
+    """Take a fitted classifier apart as far as it is known; what is not stays whole, as a leaf.
+
+    Args:
+        positive: its column of `predict_proba` that is churn.
+        chain: what stands before it.
+    """
+    name = kind(model)
+    if name in _SEARCHES:
+        return read(model.best_estimator_, positive, chain)
+    if name == "FrozenEstimator":
+        return read(model.estimator, positive, chain)
+    if name in ("TunedThresholdClassifierCV", "FixedThresholdClassifier"):
+        return read(model.estimator_, positive, chain)
+    if name == "Pipeline":
+        return read(model.steps[-1][1], positive, chain + transformers(model.steps[:-1]))
+    if name == "VotingClassifier" and model.voting == "soft":
+        kept = model._weights_not_none
+        parts = tuple(read(part, positive, chain) for part in model.estimators_)
+        return Mean(parts, tuple(float(w) for w in kept) if kept is not None else (1.0,) * len(parts))
+    if name == "CalibratedClassifierCV" and len(model.classes_) == 2:
+        folds = [_calibrated(fold, positive, chain) for fold in model.calibrated_classifiers_]
+        if found := [fold for fold in folds if fold is not None]:
+            return Mean(tuple(found), (1.0,) * len(found)) if len(found) == len(folds) else Leaf(chain, model, positive)
+    return Leaf(chain, model, positive)
+
+
+def transformers(steps: Sequence[tuple[str, Any]]) -> tuple[Any, ...]:
+    """Steps that change the rows they are given; samplers, which work while fitting only, are left out."""
+    found: list[Any] = []
+    for _, step in steps:
+        if step is None or step == "passthrough" or (hasattr(step, "fit_resample") and not hasattr(step, "transform")):
+            continue
+        found += transformers(step.steps) if kind(step) == "Pipeline" else [step]
+    return tuple(found)
+
+
+def _calibrated(fold: Any, positive: int, chain: tuple[Any, ...]) -> Calibrated | None:
+    """One fold: its classifier's margin, or its probability of the second class, through its calibrator."""
+    if fold.method not in ("sigmoid", "isotonic") or len(fold.calibrators) != 1:
+        return None
+    part = read(fold.estimator, 1, chain)
+    if hasattr(fold.estimator, "decision_function"):
+        if not isinstance(part, Leaf):
+            return None
+        part = Leaf(part.chain, part.classifier, 1, margin=True)
+    return Calibrated(part, fold.calibrators[0], flip=positive == 0)
+
+
+def answer(leaf: Leaf, matrix: Any) -> npt.NDArray[np.float64]:
+    """What the real classifier says of a matrix: (n,) margins or probabilities of `leaf.positive`."""
+    if leaf.margin:
+        return np.asarray(leaf.classifier.decision_function(matrix), dtype=np.float64)
+    return np.asarray(leaf.classifier.predict_proba(matrix), dtype=np.float64)[:, leaf.positive]
+
+
+def linear(leaf: Leaf) -> tuple[npt.NDArray[np.float64], float] | None:
+    """Weights and intercept of a binary linear classifier whose margin or logistic probability is wanted."""
+    known = _MARGINS if leaf.margin else _LINEAR
+    logistic = kind(leaf.classifier) == "SGDClassifier" and leaf.classifier.loss == "log_loss"
+    if not (logistic or kind(leaf.classifier) in known) or len(leaf.classifier.classes_) != 2:
+        return None
+    weights = np.asarray(leaf.classifier.coef_, dtype=np.float64).reshape(-1)
+    return weights, float(np.asarray(leaf.classifier.intercept_).reshape(-1)[0])
+
+
+def forest_reader(leaf: Leaf) -> Callable[[Any, int], Forest] | None:
+    """What reads the classifier's trees; None where it has none, or none that is known."""
+    return _FORESTS.get(kind(leaf.classifier))
+
+
+def reads_zero_as_missing(leaf: Leaf) -> bool:
+    """Whether the classifier takes what a sparse matrix does not store for missing, and not for 0."""
+    return kind(leaf.classifier) == "XGBClassifier"
+
+
+def columnwise(transformer: Any) -> bool:
+    """Whether each output is known to depend on one input column only."""
+    return _all(transformer, _COLUMNWISE)
+
+
+def monotone(transformer: Any) -> bool:
+    """Whether each output is known to be a monotone function of one input column."""
+    return _all(transformer, _MONOTONE)
+
+
+def affine(transformer: Any) -> bool:
+    """Whether the outputs are known to be an affine function of the row."""
+    return kind(transformer) in _AFFINE
+
+
+def _all(transformer: Any, known: frozenset[str]) -> bool:
+    name = kind(transformer)
+    if isinstance(transformer, str):
+        return transformer in ("passthrough", "drop")
+    if name == "Pipeline":
+        return all(_all(step, known) for step in transformers(transformer.steps))
+    if name == "FrozenEstimator":
+        return _all(transformer.estimator, known)
+    if name == "FeatureUnion":
+        return all(_all(part, known) for _, part in transformer.transformer_list)
+    if name == "ColumnTransformer":
+        return all(_all(part, known) for _, part, _ in transformer.transformers_)
+    if name == "FunctionTransformer":
+        return transformer.func is None
+    return name in known
+
+
+def blocks(transformer: Any, names: Sequence[str]) -> list[Block] | None:
+    """The parts of a transformer that sends columns to several others; None where it is no such thing.
+
+    Args:
+        names: columns of the frame it takes.
+    """
+    if kind(transformer) != "ColumnTransformer":
+        return None
+    found = []
+    for name, part, columns in transformer.transformers_:
+        outputs = transformer.output_indices_[name]
+        if (isinstance(part, str) and part == "drop") or outputs.start == outputs.stop:
+            continue
+        places = np.arange(outputs.start, outputs.stop)
+        found.append(Block(_named(columns, names), places, part, series=isinstance(columns, str)))
+    return found
+
+
+def _named(columns: Any, names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(columns, str):
+        return (columns,)
+    if isinstance(columns, slice):
+        start, stop = ((names.index(edge) if isinstance(edge, str) else edge) for edge in (columns.start, columns.stop))
+        last = stop + 1 if isinstance(columns.stop, str) else stop
+        return tuple(names[start : last : columns.step])
+    listed = list(columns) if not np.isscalar(columns) else [columns]
+    if listed and all(isinstance(item, (bool, np.bool_)) for item in listed):
+        return tuple(name for name, kept in zip(names, listed, strict=True) if kept)
+    return tuple(item if isinstance(item, str) else names[int(str(item))] for item in listed)
+
+
+def categories(model: Any, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Column → the values that encoders were fitted with.
+
+    Args:
+        names: columns of the frame that the model takes.
+    """
+    found: dict[str, list[Any]] = {}
+    for leaf in leaves(read(model, 1)):
+        for block in (
+            (blocks(leaf.chain[0], names) or [Block(tuple(names), np.arange(0), leaf.chain[0])]) if leaf.chain else ()
+        ):
+            steps = transformers([("", block.transformer)]) if not isinstance(block.transformer, str) else ()
+            for step in steps:
+                known = getattr(step, "categories_", None)
+                if isinstance(known, list) and len(known) == len(block.columns):
+                    for column, values in zip(block.columns, known, strict=True):
+                        found.setdefault(column, []).extend(np.asarray(values).tolist())
+    return found
+
+
+def leaves(node: Node) -> Iterator[Leaf]:
+    """Its classifiers."""
+    if isinstance(node, Leaf):
+        yield node
+        return
+    for part in node.parts if isinstance(node, Mean) else (node.part,):
+        yield from leaves(part)
+
+
+def dense(answer: Any) -> npt.NDArray[Any]:
+    """An array, two-dimensional, of whatever a transformer gave."""
+    if hasattr(answer, "toarray"):
+        answer = answer.toarray()
+    found = np.asarray(answer)
+    return found.reshape(-1, 1) if found.ndim == 1 else found

@@ -1,0 +1,153 @@
+"""A compiled model: evaluators for its classifiers, and how their answers become one probability.
+
+Belongs here: answering for record batches, and growing when new values come up. Does not: compiling (`compile.py`),
+evaluators (one file each), proving (`proof.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from churn_pipeline.kernel.codes import Axis, Intervals, out_of_reach
+from churn_pipeline.kernel.encoded import Encoded
+from churn_pipeline.kernel.evaluator import TIERS, Evaluator, Surprise
+from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.kernel.rows import changed
+from churn_pipeline.kernel.separable import refusals
+from churn_pipeline.kernel.structure import Calibrated, Leaf, Mean, Node
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the tables say of n customers.
+
+    Attributes:
+        probability: (n,) of churn; NaN where only the estimator can say, and for refused rows.
+        refused: row → column, value and kind of error, for values that the model does not take.
+    """
+
+    probability: npt.NDArray[np.float64]
+    refused: Mapping[int, tuple[str, str]]
+
+
+class Tables:
+    """A model's classifiers as tables. Safe to ask from several threads; they take turns.
+
+    Args:
+        base: one customer that the estimator scores.
+        node: how the classifiers are combined.
+        evaluators: by `id` of the leaf of `node`.
+    """
+
+    def __init__(
+        self,
+        model: ModelVersion,
+        estimator: Any,
+        base: pa.RecordBatch,
+        node: Node,
+        evaluators: Mapping[int, Evaluator],
+    ) -> None:
+        self._model, self._estimator, self._base = model, estimator, base
+        self._node, self._evaluators = node, dict(evaluators)
+        self._axes: list[Axis] = list({id(axis): axis for item in evaluators.values() for axis in item.axes}.values())
+        self._raw = list(dict.fromkeys(name for item in evaluators.values() for name in item.raw))
+        self._admitted = {id(axis): axis.size for axis in self._axes}
+        self._whole = True
+        self._lock = threading.Lock()
+
+    @property
+    def tier(self) -> str:
+        """The slowest tier that any of the classifiers needs."""
+        return max((item.tier for item in self._evaluators.values()), key=TIERS.index)
+
+    def breaks(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Column → the numbers at which some tree changes its mind."""
+        found: dict[str, list[npt.NDArray[np.float64]]] = {}
+        for axis in self._axes:
+            if isinstance(axis, Intervals):
+                found.setdefault(axis.columns[0], []).append(axis.breaks)
+        return {column: np.unique(np.concatenate(points)) for column, points in found.items()}
+
+    def answer(self, batch: pa.RecordBatch) -> Answer:
+        """Answer for n customers.
+
+        Raises:
+            TooManyValues, Surprise: the estimator must answer for these customers.
+            Exception: what the real transformers or the classifier raise, if any of them runs.
+        """
+        encoded = Encoded(batch)
+        with self._lock:
+            if not self._whole:
+                raise Surprise
+            for axis in self._axes:
+                encoded.coded(axis)
+                if axis.size > self._admitted[id(axis)]:
+                    self._admit(axis)
+            with np.errstate(all="ignore"):
+                probability = self._of(self._node, encoded)
+        for name in self._raw:
+            if (far := out_of_reach(encoded.numbers(name))) is not None:
+                probability[far] = np.nan
+        refused = self._refused(encoded)
+        if refused:
+            probability[list(refused)] = np.nan
+        return Answer(probability, refused)
+
+    def _admit(self, axis: Axis) -> None:
+        """Show new values to the estimator, once each, and take them into the tables."""
+        start, self._admitted[id(axis)] = self._admitted[id(axis)], axis.size
+        self._whole = False  # until every evaluator has them
+        axis.refused.update(refused_codes(self._estimator, self._model, self._base, axis, start))
+        for evaluator in self._evaluators.values():
+            evaluator.extend(axis, start)
+        self._whole = True
+
+    def _refused(self, encoded: Encoded) -> dict[int, tuple[str, str]]:
+        found: dict[int, tuple[str, str]] = {}
+        for axis in self._axes:
+            if not axis.refused:
+                continue
+            coded = encoded.coded(axis)
+            if (rows := coded.has(np.array(list(axis.refused)))) is None:
+                continue
+            values = axis.values(0)
+            for row in np.flatnonzero(rows).tolist():
+                code = int(coded.table[coded.index[row]])
+                said = ", ".join(f"{name} is {_shown(values[name][code])}" for name in axis.columns)
+                found.setdefault(row, (axis.refused[code], f"the model does not take this customer: {said}"))
+        return found
+
+    def _of(self, node: Node, encoded: Encoded) -> npt.NDArray[np.float64]:
+        if isinstance(node, Leaf):
+            return self._evaluators[id(node)].answer(encoded)
+        if isinstance(node, Mean):
+            answers = [self._of(part, encoded) for part in node.parts]
+            return np.average(np.array(answers), axis=0, weights=node.weights)
+        return _calibrated(node, self._of(node.part, encoded))
+
+
+def refused_codes(estimator: Any, model: ModelVersion, base: pa.RecordBatch, axis: Axis, start: int) -> dict[int, str]:
+    """Codes from `start` on whose values the estimator does not take → kind of error."""
+    rows = changed(base, axis.values(start))
+    found = refusals(lambda some: estimator.predict_proba(frame(some, model.inputs)), rows)
+    return {start + row: kind for row, kind in found.items()}
+
+
+def _calibrated(node: Calibrated, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    known = ~np.isnan(found)
+    answer = np.full(len(found), np.nan)
+    if known.any():
+        answer[known] = node.calibrator.predict(found[known])
+    return 1 - answer if node.flip else answer
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is None else repr(value)

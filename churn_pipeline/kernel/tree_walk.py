@@ -1,0 +1,190 @@
+"""Trees of any depth, walked on codes.
+
+Belongs here: the evaluator, and packing the trees into one array of 8-byte nodes. Does not: what a column of codes is
+for the trees (`tree_columns.py`), the loop (`compiled.py`), trees of at most 64 leaves (`leaf_masks.py` is faster).
+
+Every split asks whether a code lies in a range. The children of a node are neighbours, so that the next node is a sum;
+a leaf is its own child, so that several rows advance together until none of them moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from churn_pipeline.kernel.forest import Codes, Floats, Forest, GroupValues, Indices, NotReadable, check_groups, stacked
+from churn_pipeline.kernel.tree_columns import SharedColumn, Split, TreeColumn, tree_columns
+
+#: A node is 64 bits: column (8), lowest code (16) and width (16) of the range, first child (24).
+MOST_COLUMNS = 1 << 8
+MOST_NODES = 1 << 24
+
+#: Every code lies in a range this wide.
+_EVERY = np.uint64(0xFFFF)
+
+
+class TreeWalk:
+    """Evaluator of any forest; needs numba.
+
+    Args:
+        forest: the trees.
+        groups: what codes stand for; a group no tree looks at costs nothing.
+        compiled: whether to use numba; without it there is nothing here.
+
+    Raises:
+        NotReadable: numba is not to be used, a column belongs to no group, or there are more columns, codes or nodes
+            than a node of 64 bits can name.
+    """
+
+    def __init__(self, forest: Forest, groups: Sequence[GroupValues], *, compiled: bool) -> None:
+        if not compiled:
+            raise NotReadable("trees of more than 64 leaves are walked by numba, which is not used here")
+        check_groups(forest, groups)
+        self._forest = forest
+        self._values = [group.values for group in groups]
+        self._outputs = [group.outputs for group in groups]
+        self._sizes = np.array([len(group.values) for group in groups])
+        self._used = [i for i, g in enumerate(groups) if set(g.outputs.tolist()) & set(forest.features)]
+        self._arguments: tuple[Any, ...] = ()
+        self._build()
+
+    def score(self, codes: Sequence[Codes] | Codes) -> Floats:
+        """Probability of the positive class for n rows: see `Evaluator.score`."""
+        from churn_pipeline.kernel.compiled import walk_margins
+
+        margins = np.full(len(codes[0]) if len(codes) else 0, self._forest.start, dtype=self._forest.total)
+        if len(margins):
+            matrix = stacked(codes, self._used, self._sizes) if self._used else np.zeros((1, len(margins)), np.uint16)
+            walk_margins(matrix, *self._arguments, margins)
+        return self._forest.link(margins)
+
+    def extend(self, group: int, values: Floats) -> None:
+        """Append codes to a group: see `Evaluator.extend`."""
+        self._sizes[group] += len(values)
+        self._values[group] = np.concatenate([self._values[group], values])
+        if group in self._used:
+            known = [column.extend(values) for column in self._columns if column.group == group]
+            if all(known):
+                self._arguments = (*self._places(), *self._arguments[3:])
+            else:
+                self._build()
+
+    def _build(self) -> None:
+        groups = [(i, GroupValues(self._outputs[i], self._values[i])) for i in self._used]
+        self._columns = tree_columns(self._forest, groups)
+        if len(self._columns) > MOST_COLUMNS:
+            raise NotReadable(f"the trees look at {len(self._columns)} columns, more than {MOST_COLUMNS}")
+        nodes, values, roots = _pack(self._forest, self._columns)
+        self._arguments = (*self._places(), nodes, values, roots)
+
+    def _places(self) -> tuple[Any, ...]:
+        """For the loop: which group a column reads, the column's own code of each code, where its codes start."""
+        places = [column.place for column in self._columns] or [np.zeros(1, dtype=np.uint16)]
+        position = {group: i for i, group in enumerate(self._used)}
+        return (
+            np.array([position[column.group] for column in self._columns] or [0], dtype=np.uint64),
+            np.concatenate(places),
+            np.cumsum([0, *(len(place) for place in places)])[:-1].astype(np.uint64),
+        )
+
+
+def _pack(
+    forest: Forest, columns: Sequence[TreeColumn | SharedColumn]
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[Any], npt.NDArray[np.uint64]]:
+    """All trees as 64-bit nodes.
+
+    Returns:
+        nodes, the value of each (0 at inner nodes), and the root of each tree.
+    """
+    slot = _slots(forest)
+    count = len(forest.feature)
+    low = np.zeros(count, dtype=np.uint64)
+    width = np.full(count, _EVERY)
+    owner = np.zeros(count, dtype=np.uint64)
+    swapped = np.zeros(count, dtype=bool)
+    chains: list[tuple[int, int, Split]] = []
+    for number, column in enumerate(columns):
+        for feature in column.features:
+            nodes = forest.nodes(feature)
+            splits, which = column.splits(forest, feature, nodes)
+            owner[nodes] = number
+            low[nodes] = np.array([split.ranges[0][0] for split in splits], dtype=np.uint64)[which]
+            width[nodes] = np.array([split.ranges[0][1] for split in splits], dtype=np.uint64)[which]
+            swapped[nodes] = np.array([split.swapped for split in splits])[which]
+            chains += [(int(n), number, splits[w]) for n, w in zip(nodes, which, strict=True) if splits[w].chained]
+    inner = forest.feature >= 0
+    # The pair of children starts with the one that codes inside the range go to.
+    slot = _swap(forest, slot, inner & swapped)
+    first = np.where(inner, np.minimum(slot[forest.left], slot[forest.right]), slot).astype(np.uint64)
+    packed = np.zeros(count, dtype=np.uint64)
+    packed[slot] = (owner << np.uint64(56)) | (low << np.uint64(40)) | (width << np.uint64(24)) | first
+    values = np.zeros(count, dtype=forest.total)
+    values[slot] = forest.value
+    packed = _chain(packed, slot, chains)
+    if len(packed) > MOST_NODES:
+        raise NotReadable(f"it has {len(packed):,} nodes, more than {MOST_NODES:,}")
+    return (
+        packed,
+        np.append(values, np.zeros(len(packed) - count, dtype=values.dtype)),
+        slot[forest.roots].astype(np.uint64),
+    )
+
+
+def _slots(forest: Forest) -> Indices:
+    """New node numbers: tree after tree, level after level, children of a node side by side.
+
+    Nodes that no root leads to keep a place at the end.
+    """
+    order = []
+    level = forest.roots.astype(np.intp)
+    while len(level):
+        order.append(level)
+        inner = level[forest.feature[level] >= 0]
+        level = np.column_stack([forest.left[inner], forest.right[inner]]).ravel().astype(np.intp)
+    reached = np.concatenate(order)
+    reached = reached[np.argsort(forest.tree[reached], kind="stable")]
+    slot = np.full(len(forest.feature), -1, dtype=np.intp)
+    slot[reached] = np.arange(len(reached))
+    lost = slot < 0
+    slot[lost] = np.arange(len(reached), len(slot))
+    return slot
+
+
+def _swap(forest: Forest, slot: Indices, nodes: npt.NDArray[np.bool_]) -> Indices:
+    """Exchange the places of the two children of some nodes."""
+    found = slot.copy()
+    found[forest.left[nodes]] = slot[forest.right[nodes]]
+    found[forest.right[nodes]] = slot[forest.left[nodes]]
+    return found
+
+
+def _chain(
+    packed: npt.NDArray[np.uint64], slot: Indices, chains: Sequence[tuple[int, int, Split]]
+) -> npt.NDArray[np.uint64]:
+    """Nodes whose set of codes is several ranges ask for one after the other.
+
+    Codes outside the first range go to a new node that asks for the second. Beside it stands a copy of the child that
+    codes inside go to: the tree below is shared.
+    """
+    rest = np.uint64((1 << 24) - 1)
+    more: list[int] = []
+    copies: list[tuple[int, int]] = []
+    for node, column, split in chains:
+        here, child = int(slot[node]), int(packed[slot[node]] & rest)
+        for low, width in split.ranges[1:]:
+            pair = len(packed) + len(more)
+            asks = (column << 56) | (low << 40) | (width << 24) | child
+            if here < len(packed):
+                packed[here] = (packed[here] & ~rest) | np.uint64(pair)
+            else:
+                more[here - len(packed)] = (more[here - len(packed)] & ~int(rest)) | pair
+            copies.append((len(more), child))
+            more += [0, asks]
+            here = pair + 1
+    # Last, as a child may be such a node itself.
+    for to, child in copies:
+        more[to] = int(packed[child])
+    return np.append(packed, np.array(more, dtype=np.uint64))
