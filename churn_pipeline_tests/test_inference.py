@@ -173,3 +173,29 @@ def test_backend_info_of_an_unloaded_model_has_no_type():
         "has_preprocessor": False,
         "preprocessor_path": None,
     }
+
+
+@pytest.mark.parametrize("estimator", ["logistic_regression", "gradient_boosting"])
+def test_one_record_is_scored_as_the_model_scores_it_without_building_a_frame(tmp_path, estimator, monkeypatch):
+    from churn_pipeline import inference
+    from churn_pipeline.contract.definition import Contract
+    from churn_pipeline.kernel.frame import frame
+    from churn_pipeline.reference_sample import reference_sample
+    from churn_pipeline.training.estimators import pipeline, signature
+
+    contract = Contract.load("telco")
+    rows = frame(reference_sample(contract, 500), signature(contract))
+    churned = np.random.default_rng(0).integers(0, 2, 500)
+    path = tmp_path / "whole.joblib"
+    joblib.dump(pipeline(contract, estimator).fit(rows, churned), path)
+    backend = load_model("sklearn", str(path))
+    records = [CUSTOMER, {**CUSTOMER, "TotalCharges": None}, {**CUSTOMER, "tenure": 500, "MonthlyCharges": 3}]
+    slow = [SklearnBackend(str(path)) for _ in records]
+    for one in slow:
+        one.model = backend.model
+    wanted = [predict(one, [record]) for one, record in zip(slow, records, strict=True)]
+    monkeypatch.setattr(inference, "_frame", None)  # from here on a frame would be an error
+    for record, (labels, probabilities) in zip(records, wanted, strict=True):
+        found = predict(backend, record)
+        assert found[0] == labels
+        assert found[1] == pytest.approx(probabilities, abs=1e-12)

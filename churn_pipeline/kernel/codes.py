@@ -7,7 +7,8 @@ a value (`tables.py`), where a continuous column breaks (`breaks.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -86,6 +87,10 @@ class Axis(ABC):
         """
 
     @abstractmethod
+    def code(self, record: Mapping[str, Any]) -> int | None:
+        """Code of one customer's value, which is in the column's own type; None if it has none yet."""
+
+    @abstractmethod
     def values(self, start: int) -> dict[str, list[Any]]:
         """Column → the values that stand for the codes from `start` on; None is a missing value."""
 
@@ -119,6 +124,9 @@ class Words(Axis):
     def values(self, start: int) -> dict[str, list[Any]]:
         return {self.columns[0]: list(self._known)[start:]}
 
+    def code(self, record: Mapping[str, Any]) -> int | None:
+        return self._known.get(record[self.columns[0]])
+
     def _table(self, dictionary: pa.Array) -> npt.NDArray[np.int64]:
         """Codes of a dictionary's words, then the code of a missing one."""
         if self._last is None or not (self._last[0] is dictionary or self._last[0].equals(dictionary)):
@@ -144,6 +152,7 @@ class Numbers(Axis):
         self._known: list[float] = []
         self._sorted = np.empty(0)
         self._codes = np.empty(0, dtype=np.int64)
+        self._by_value: dict[float, int] = {}
         self._add(np.unique(known))
 
     @property
@@ -167,6 +176,10 @@ class Numbers(Axis):
     def values(self, start: int) -> dict[str, list[Any]]:
         return {self.columns[0]: [None, *self._known][start:]}
 
+    def code(self, record: Mapping[str, Any]) -> int | None:
+        value = record[self.columns[0]]
+        return 0 if value is None or value != value else self._by_value.get(value)
+
     def _places(self, found: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         first = self._sorted[0] if len(self._sorted) else 0.0
         if self._dense:
@@ -188,6 +201,7 @@ class Numbers(Axis):
         if len(self._known) + len(new) >= MOST_CODES:
             raise TooManyValues
         self._known += new.tolist()
+        self._by_value.update((value, code) for code, value in enumerate(self._known, 1))
         known = np.array(self._known)
         order = np.argsort(known)
         self._sorted, self._codes = known[order], order + 1
@@ -227,6 +241,10 @@ class Combinations(Axis):
             found[axis.columns[0]] = [known[combination[place]] for combination in combinations]
         return found
 
+    def code(self, record: Mapping[str, Any]) -> int | None:
+        codes = tuple(axis.code(record) for axis in self._axes)
+        return None if None in codes else self._known.get(codes)  # type: ignore[arg-type]
+
     def _code(self, row: tuple[int, ...]) -> int:
         if row not in self._known:
             if len(self._known) >= MOST_CODES:
@@ -250,6 +268,7 @@ class Intervals(Axis):
             raise TooManyValues
         self.columns = (column,)
         self.breaks = np.ascontiguousarray(breaks)
+        self._listed = breaks.tolist()
         self._starts = np.searchsorted(breaks, _first_of_each_stretch()).astype(np.uint16) if compiled else None
 
     @property
@@ -267,6 +286,12 @@ class Intervals(Axis):
             codes = np.searchsorted(self.breaks, found, side="left").astype(np.uint16)
             codes[np.isnan(found)] = len(self.breaks) + 1
         return Coded(np.arange(self.size), codes)
+
+    def code(self, record: Mapping[str, Any]) -> int | None:
+        value = record[self.columns[0]]
+        if value is None or value != value:
+            return len(self._listed) + 1
+        return None if abs(value) > LARGEST else bisect_left(self._listed, value)
 
     def values(self, start: int) -> dict[str, list[Any]]:
         above = np.nextafter(self.breaks[-1], np.inf) if len(self.breaks) else 0.0

@@ -6,8 +6,9 @@ Belongs here: the port, and the parts of a customer it is given. Does not: an ev
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,15 @@ class Evaluator(ABC):
     @abstractmethod
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
         """(n,) probabilities, or margins where those are wanted; NaN where only the estimator can say."""
+
+    def one(self, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
+        """The answer for one customer; None if it takes a record batch to say.
+
+        Args:
+            codes: by `id` of the axis.
+        """
+        del record, codes
+        return None
 
     @abstractmethod
     def extend(self, axis: Axis, start: int) -> None:

@@ -6,7 +6,8 @@ them (`leaf_masks.py`, `tree_walk.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,13 @@ class ForestTables(Evaluator):
             codes += [_cut(found[:, place], cuts) for place, cuts in self._cuts.items()]
         codes += [np.zeros(encoded.rows, dtype=np.uint16)] * self._fixed_groups
         return self._evaluator.score(codes)
+
+    def one(self, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
+        del record
+        if self._cuts:
+            return None
+        found = [codes[id(item.axis)] for item in self._coded] + [0] * self._fixed_groups
+        return float(self._evaluator.score(np.array(found, dtype=np.uint16).reshape(-1, 1))[0])
 
     def extend(self, axis: Axis, start: int) -> None:
         for place, item in enumerate(self._coded):

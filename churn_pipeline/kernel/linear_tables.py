@@ -5,7 +5,8 @@ Belongs here: folding weights into tables and adding them up. Does not: which cl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,9 @@ from churn_pipeline.kernel.separable import Group
 
 #: What an affine column may differ from the real one by, in the margin, relative to its size.
 _AFFINE_WITHIN = 1e-13
+#: Beyond this the exponential of a double is infinite.
+_STEEPEST = 709.0
+
 #: Combinations of values that are looked up at once: such a table stays in the nearest cache.
 _JOINED = 4_096
 
@@ -144,6 +148,27 @@ class LinearTables(Evaluator):
             found = encoded.computed(self._front, self._columns)
             margin += found[:, self._outputs] @ self._weights[self._outputs]
         return margin
+
+    def one(self, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
+        if self._columns:
+            return None
+        margin = self._start
+        for item, table in self._pairs():
+            margin += table.item(codes[id(item.axis)])
+        for flat in self._affines:
+            value = record[flat.column]
+            if value is None or value != value:
+                margin += flat.missing
+            elif abs(value) > LARGEST:
+                return None
+            else:
+                margin += value * flat.slope + flat.offset
+        if not math.isfinite(margin):
+            return None
+        if self._link == 0:
+            return margin
+        exponent = -self._link * margin
+        return 1 / (1 + math.exp(exponent)) if exponent < _STEEPEST else 0.0
 
     def extend(self, axis: Axis, start: int) -> None:
         for place, (item, table) in enumerate(list(self._pairs())):

@@ -1,7 +1,7 @@
 """Customers to probe and to prove with: none of them needs to exist.
 
 Belongs here: putting them together, without those that the model refuses. Does not: making them from a contract
-(`resources/reference_sample.py`), what is done with them.
+(`reference_sample.py`), what is done with them.
 """
 
 from __future__ import annotations

@@ -101,6 +101,33 @@ class Tables:
             probability[list(refused)] = np.nan
         return Answer(probability, refused)
 
+    def one(self, record: Mapping[str, Any]) -> float | None:
+        """Probability for one customer; None if it takes the estimator, or a record batch, to say.
+
+        Args:
+            record: every column of the signature, in its type; None where a value is missing.
+        """
+        with self._lock:
+            if not self._whole:
+                return None
+            codes: dict[int, int] = {}
+            for axis in self._axes:
+                code = axis.code(record)
+                if code is None or code in axis.refused:
+                    return None
+                codes[id(axis)] = code
+            return self._one(self._node, record, codes)
+
+    def _one(self, node: Node, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
+        if isinstance(node, Leaf):
+            return self._evaluators[id(node)].one(record, codes)
+        if isinstance(node, Mean):
+            answers = [self._one(part, record, codes) for part in node.parts]
+            known = [answer for answer in answers if answer is not None]
+            return float(np.average(known, weights=node.weights)) if len(known) == len(answers) else None
+        answer = self._one(node.part, record, codes)
+        return None if answer is None else float(_calibrated(node, np.array([answer]))[0])
+
     def _admit(self, axis: Axis) -> None:
         """Show new values to the estimator, once each, and take them into the tables."""
         start, self._admitted[id(axis)] = self._admitted[id(axis)], axis.size

@@ -17,8 +17,8 @@ from churn_pipeline.errors import ModelError
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan, make_plan
 from churn_pipeline.kernel.rows import as_signature, stacked
+from churn_pipeline.reference_sample import extremes, reference_sample
 from churn_pipeline.resources.model_registry import ModelRegistry
-from churn_pipeline.resources.reference_sample import extremes, reference_sample
 
 #: Tags of a registered version: what it was proven on, and that it must be scored by its estimator.
 PROOF, PINNED = "kernel_proof", "kernel_pinned"

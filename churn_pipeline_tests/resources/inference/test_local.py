@@ -9,10 +9,10 @@ import pytest
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.kernel.canary import PlanDisproved
 from churn_pipeline.kernel.frame import frame
+from churn_pipeline.reference_sample import reference_sample
 from churn_pipeline.resources.inference.choice import Inference
 from churn_pipeline.resources.inference.plans import PINNED, PROOF, Plans
 from churn_pipeline.resources.model_registry import InMemoryRegistry
-from churn_pipeline.resources.reference_sample import reference_sample
 from churn_pipeline.sample import sample
 from churn_pipeline.training.estimators import pipeline, signature
 
