@@ -23,11 +23,12 @@ from churn_pipeline.assets.customers import read_limit
 from churn_pipeline.batches import Batch
 from churn_pipeline.contract.validation import RejectLimit
 from churn_pipeline.deployments import Deployment
-from churn_pipeline.errors import ChurnPipelineError, TableError
+from churn_pipeline.errors import AlertError, ChurnPipelineError, TableError
 from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan as KernelPlan
 from churn_pipeline.ledger import ScoredBatch
+from churn_pipeline.resources.alerting import Alerts
 from churn_pipeline.resources.alerts import Alert
 from churn_pipeline.resources.customer_sources.duplicates import policy_of
 from churn_pipeline.resources.run_history import quick_history
@@ -35,6 +36,8 @@ from churn_pipeline.sensors.batch_alerts import stage_and_cause
 
 #: Metrics of a trained version, as `training/evaluation.py` names them.
 METRICS = ("roc_auc", "average_precision", "brier", "log_loss", "lift_top_decile", "base_rate")
+
+_log = logging.getLogger(__name__)
 
 _INSTANCE_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 
@@ -149,7 +152,7 @@ def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance
         open_source = overrides.get("customer_source", deployment.open_source)
         batch = request.batch or open_source(source).plan(request.limit)
     except ChurnPipelineError as error:
-        alerts.failed("customers", str(error), None, "", source)
+        _tell(alerts, error, "customers", str(error), None, "", source)
         raise
     config = {
         "read_customers": _given(
@@ -164,7 +167,7 @@ def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance
     except Exception as error:
         # Whatever it was, people hear of it before it goes on its way.
         stage, cause = _why(instance, run_id, error)
-        alerts.failed(stage, cause, batch.id, run_id, source)
+        _tell(alerts, error, stage, cause, batch.id, run_id, source)
         if type(error).__name__ == "DagsterAssetCheckFailedError":
             raise CheckFailed(
                 f"A check stopped batch {batch.id} at {stage}. {cause} Nothing after it was written, and the batch "
@@ -255,6 +258,19 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _tell(alerts: Alerts, error: Exception, *said: Any) -> None:
+    """Alert that a run failed; that nobody could be told must not hide why it failed."""
+    try:
+        alerts.failed(*said)
+    except AlertError as unsent:
+        _log.error("%s", unsent)
+        unsent.__context__ = None
+        first: BaseException = error
+        while first.__context__ is not None:
+            first = first.__context__
+        first.__context__ = unsent  # whoever explains the error finds both
 
 
 def _loudness() -> str:

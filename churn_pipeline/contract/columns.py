@@ -7,7 +7,7 @@ A cell that cannot be read as its type becomes null and is reported; nothing is 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -132,6 +132,9 @@ def _as_text_if_binary(column: pa.Array) -> tuple[pa.Array, Mask]:
             return column, np.zeros(len(column), dtype=bool)
         codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
         mask = (bad[codes] & _mask(column.is_valid())) if bad.any() else np.zeros(len(column), dtype=bool)
+        if words.null_count:
+            # Parquet takes no dictionary that holds a missing value.
+            return words.take(column.indices).dictionary_encode(), mask
         return pa.DictionaryArray.from_arrays(column.indices, words), mask
     if pat.is_binary(column.type) or pat.is_large_binary(column.type):
         return read_as(column, pa.string())
@@ -151,7 +154,7 @@ def _clean(values: pa.Array, cleaning: Cleaning) -> tuple[pa.Array, int]:
         differs = ~_mask(pc.equal(words, values.dictionary).fill_null(False))
         codes = values.indices.drop_null().to_numpy(zero_copy_only=False)
         return words.take(values.indices).dictionary_encode(), int(differs[codes].sum())
-    if not pat.is_string(values.type):
+    if not pat.is_string(values.type) or _is_trim(values):
         return values, 0
     trimmed = pc.utf8_trim_whitespace(values)
     result = trimmed if cleaning.trim else values
@@ -159,6 +162,19 @@ def _clean(values: pa.Array, cleaning: Cleaning) -> tuple[pa.Array, int]:
         result = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), result)
     same = pc.equal(result, values).fill_null(False)
     return result, len(values) - values.null_count - int(pc.sum(same).as_py() or 0)
+
+
+def _is_trim(values: pa.Array) -> bool:
+    """Whether no text is empty, and none can have white space around it, as the bytes of all of them say."""
+    if _holds(values, lambda codes: (codes <= 32) | (codes >= 127)):
+        return False
+    return not pc.any(pc.equal(pc.binary_length(values), 0)).as_py()
+
+
+def _holds(values: pa.Array, wanted: Callable[[npt.NDArray[np.uint8]], Mask]) -> bool:
+    """Whether the texts, or others that share their memory, hold such a byte."""
+    data = values.buffers()[2]
+    return data is not None and bool(wanted(np.frombuffer(data, np.uint8)).any())
 
 
 def _read(values: pa.Array, rules: ColumnRules, text_only: bool) -> tuple[pa.Array, Mask]:
@@ -182,7 +198,7 @@ def _read(values: pa.Array, rules: ColumnRules, text_only: bool) -> tuple[pa.Arr
         return pa.nulls(len(values), target), _mask(values.is_valid())
     if rules.kind == "timestamp":
         return _as_time(values)
-    if is_text and rules.kind == "integer":
+    if is_text and rules.kind == "integer" and _holds(values, lambda codes: (codes | 32) == ord("x")):
         # Arrow also reads hexadecimal; nobody who writes `0x10` into a customer table means sixteen.
         values = pc.if_else(pc.match_substring(values, "x", ignore_case=True), "?", values)
     if rules.kind in ("number", "integer") and pat.is_decimal(values.type):
@@ -206,7 +222,7 @@ def _has_kind(arrow: pa.DataType, kind: str) -> bool:
 def _as_category(values: pa.Array) -> tuple[pa.Array, Mask]:
     if pat.is_dictionary(values.type):
         words, bad = _as_category_words(values.dictionary)
-        if bad.any():
+        if bad.any() or words.null_count:
             return _as_category_words_encoded(values.dictionary_decode())
         if values.type == ARROW_TYPES["category"] and words is values.dictionary:
             return values, np.zeros(len(values), dtype=bool)

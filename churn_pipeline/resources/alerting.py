@@ -5,6 +5,7 @@ Belongs here: what a sensor and the command line both call. Does not: words (`al
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from churn_pipeline.ledger import ScoredBatch
 from churn_pipeline.resources.alert_channels import AlertChannel
@@ -35,8 +36,12 @@ class Alerts:
         return self.log.deliver(self.completion(row), self._channels)
 
     def failed(self, stage: str, cause: str, batch_id: str | None, run_id: str, source: str | None = None) -> bool:
-        """Say that a batch failed; returns False if that was said before."""
-        alert = failure_alert(stage, cause, batch_id, self.link(run_id), source=source, run_id=run_id)
+        """Say that a batch failed; returns False if that was said before.
+
+        What failed before it was a batch or a run, such as a missing file, is said once a day.
+        """
+        occasion = run_id or datetime.now(UTC).date().isoformat()
+        alert = failure_alert(stage, cause, batch_id, self.link(run_id), source=source, run_id=occasion)
         return self.log.deliver(alert, self._channels)
 
     def link(self, run_id: str) -> str | None:

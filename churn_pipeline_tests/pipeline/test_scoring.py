@@ -1,5 +1,7 @@
 """The main job: a customer file becomes predictions, rejects and a ledger row."""
 
+from datetime import datetime, timedelta
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -8,6 +10,7 @@ import pytest
 from churn_pipeline import deployments
 from churn_pipeline.contract.definition import MissingColumn
 from churn_pipeline.contract.validation import TooManyRejected
+from churn_pipeline.errors import explanations
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.resources.customer_sources.base import SourceNotFound
 from churn_pipeline_tests.builders import TELCO, customer_file, rows_of, score, trained_home
@@ -90,6 +93,39 @@ def test_a_missing_file_is_an_error_that_alerts(deployment, tmp_path):
     with pytest.raises(SourceNotFound):
         score(deployment, source=str(tmp_path / "nowhere.csv"))
     assert [alert.level for alert in deployment.alerts().log.recent()] == ["failed"]
+
+
+def test_a_file_that_is_missing_on_another_day_is_told_again(deployment, tmp_path, monkeypatch):
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=1)
+
+    for clock, told in ((datetime, 1), (datetime, 1), (Tomorrow, 2)):
+        monkeypatch.setattr("churn_pipeline.resources.alerting.datetime", clock)
+        with pytest.raises(SourceNotFound):
+            score(deployment, source=str(tmp_path / "elsewhere.csv"))
+        found = [alert for alert in deployment.alerts().log.recent() if "elsewhere" in str(alert)]
+        assert len(found) == told
+
+
+def test_an_alert_that_cannot_be_sent_does_not_hide_why_the_run_failed(deployment, tmp_path):
+    deaf = deployments.test(deployment.settings.folder, alert_urls="json://127.0.0.1:9/")
+    with pytest.raises(SourceNotFound) as raised:
+        score(deaf, source=str(tmp_path / "not_there.csv"))
+    found = [type(item).__name__ for item in explanations(raised.value)]
+    assert found[0] == "SourceNotFound" and set(found[1:]) == {"AlertNotDelivered"}
+
+
+def test_a_word_that_is_no_text_is_in_quarantine_and_its_column_is_written(deployment, tmp_path):
+    source = customer_file(tmp_path / "c.csv", 40)
+    lines = source.read_bytes().splitlines()
+    lines[3] = lines[3].replace(b"Yes", b"Y\xff", 1).replace(b"No", b"N\xff", 1)
+    source.write_bytes(b"\n".join(lines) + b"\n")
+    row = score(deployment, source=str(source)).row
+    assert (row.rows_scored, row.rows_rejected) == (39, 1)
+    (rejected,) = [found for found in rows_of(deployment, "rejected_customers") if found["batch_id"] == row.batch.id]
+    assert "not_utf8" in rejected["rules"]
 
 
 def test_a_file_with_a_header_only_is_a_batch_of_nothing(deployment, tmp_path):
