@@ -18,8 +18,8 @@ from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.breaks import Crossing, breaks
 from churn_pipeline.kernel.codes import Axis, Combinations, Intervals, Numbers, TooManyValues, Words, numbers
 from churn_pipeline.kernel.evaluator import Coordinate, Evaluator
-from churn_pipeline.kernel.forest import Forest, NotReadable
-from churn_pipeline.kernel.forest_tables import ForestTables
+from churn_pipeline.kernel.forests.forest import Forest, NotReadable
+from churn_pipeline.kernel.forests.forest_tables import ForestTables
 from churn_pipeline.kernel.front import Front, quiet
 from churn_pipeline.kernel.linear_tables import Affine, LinearTables, affine
 from churn_pipeline.kernel.material import Material
@@ -57,7 +57,7 @@ def compile_tables(
     maker = _Compiler(model, estimator, material, compiled=compiled, only_matrix=only_matrix)
     with quiet(), np.errstate(all="ignore"):
         evaluators = {id(leaf): maker.evaluator(leaf) for leaf in structure.leaves(node)}
-    return Tables(model, estimator, material.base, node, evaluators)
+    return Tables(model, estimator, material.sample, node, evaluators, compiled=compiled)
 
 
 class _Compiler:
@@ -155,7 +155,7 @@ class _Compiler:
         reader = structure.forest_reader(leaf)
         if reader is None:
             return None
-        from churn_pipeline.kernel import leaf_masks, tree_walk
+        from churn_pipeline.kernel.forests import leaf_masks, tree_walk
 
         try:
             forest = reader(leaf.classifier, leaf.positive)

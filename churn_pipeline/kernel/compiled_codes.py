@@ -8,10 +8,10 @@ is told to compile: numba is an extra).
 
 import numpy as np
 
-from churn_pipeline.kernel.compiled import _compiled as compiled
+from churn_pipeline.kernel.forests.compiled import kept
 
 
-@compiled
+@kept
 def interval_codes(found, breaks, starts, out):
     """How many breaks lie below each number; one more than there are breaks, and one, where it is missing.
 

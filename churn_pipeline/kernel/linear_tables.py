@@ -105,8 +105,8 @@ class LinearTables(Evaluator):
         affines: Sequence[Affine],
         computed: Sequence[Group],
     ) -> None:
-        self._front, self._base, self._weights, self._start, self._link = front, base, weights, start, link
-        self._coded, self._affines = list(coded), list(affines)
+        self._front, self._base, self._weights, self.start, self.link = front, base, weights, start, link
+        self._coded, self._affines, self._computed = list(coded), list(affines), list(computed)
         self._columns = [name for group in computed for name in group.columns]
         self._outputs = np.concatenate([group.outputs for group in computed]) if computed else np.empty(0, np.intp)
         self.axes = [item.axis for item in coded]
@@ -118,12 +118,12 @@ class LinearTables(Evaluator):
 
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
         margin = self.margin(encoded)
-        if self._link == 0:
+        if self.link == 0:
             return margin
         # An infinite margin is no answer: the estimator itself refuses infinite numbers.
         known = np.isfinite(margin.sum())
         odd = None if known else ~np.isfinite(margin)
-        probability = np.multiply(margin, -self._link, out=margin)
+        probability = np.multiply(margin, -self.link, out=margin)
         np.exp(probability, out=probability)
         probability += 1
         np.reciprocal(probability, out=probability)
@@ -133,7 +133,7 @@ class LinearTables(Evaluator):
 
     def margin(self, encoded: Encoded) -> npt.NDArray[np.float64]:
         """(n,) values of the decision function."""
-        margin = np.full(encoded.rows, self._start)
+        margin = np.full(encoded.rows, self.start)
         added = np.empty(encoded.rows)
         tables = [
             (table.take(coded.table), coded.index)
@@ -149,10 +149,21 @@ class LinearTables(Evaluator):
             margin += found[:, self._outputs] @ self._weights[self._outputs]
         return margin
 
+    def parts(self, encoded: Encoded) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.float64]]]:
+        """Columns of each group and what they add to the margin, (n,); what is left of it is `start`."""
+        for item, table in self._pairs():
+            coded = encoded.coded(item.axis)
+            yield item.group.columns, table.take(coded.table).take(coded.index)
+        for flat in self._affines:
+            yield (flat.column,), flat.of(encoded.numbers(flat.column))
+        for group in self._computed:
+            found = encoded.computed(self._front, self._columns)
+            yield group.columns, found[:, group.outputs] @ self._weights[group.outputs]
+
     def one(self, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
         if self._columns:
             return None
-        margin = self._start
+        margin = self.start
         for item, table in self._pairs():
             margin += table.item(codes[id(item.axis)])
         for flat in self._affines:
@@ -165,9 +176,9 @@ class LinearTables(Evaluator):
                 margin += value * flat.slope + flat.offset
         if not math.isfinite(margin):
             return None
-        if self._link == 0:
+        if self.link == 0:
             return margin
-        exponent = -self._link * margin
+        exponent = -self.link * margin
         return 1 / (1 + math.exp(exponent)) if exponent < _STEEPEST else 0.0
 
     def extend(self, axis: Axis, start: int) -> None:

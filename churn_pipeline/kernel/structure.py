@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from churn_pipeline.kernel import booster_readers, forest_readers
-from churn_pipeline.kernel.forest import Forest
+from churn_pipeline.kernel.forests import booster_readers, forest_readers
+from churn_pipeline.kernel.forests.forest import Forest
 
 _LIBRARIES = frozenset({"sklearn", "imblearn", "lightgbm", "xgboost"})
 

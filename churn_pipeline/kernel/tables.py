@@ -7,7 +7,7 @@ evaluators (one file each), proving (`proof.py`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import pyarrow as pa
 from churn_pipeline.kernel.codes import Axis, Intervals, out_of_reach
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import TIERS, Evaluator, Surprise
+from churn_pipeline.kernel.explanations.explanation import Explanation, Floats
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.rows import changed
@@ -42,25 +43,30 @@ class Tables:
     """A model's classifiers as tables. Safe to ask from several threads; they take turns.
 
     Args:
-        base: one customer that the estimator scores.
+        sample: customers that the estimator scores.
         node: how the classifiers are combined.
         evaluators: by `id` of the leaf of `node`.
+        compiled: whether numba may be used.
     """
 
     def __init__(
         self,
         model: ModelVersion,
         estimator: Any,
-        base: pa.RecordBatch,
+        sample: pa.RecordBatch,
         node: Node,
         evaluators: Mapping[int, Evaluator],
+        *,
+        compiled: bool,
     ) -> None:
-        self._model, self._estimator, self._base = model, estimator, base
+        self._model, self._estimator, self._sample, self._base = model, estimator, sample, sample.slice(0, 1)
         self._node, self._evaluators = node, dict(evaluators)
         self._axes: list[Axis] = list({id(axis): axis for item in evaluators.values() for axis in item.axes}.values())
         self._raw = list(dict.fromkeys(name for item in evaluators.values() for name in item.raw))
         self._admitted = {id(axis): axis.size for axis in self._axes}
         self._whole = True
+        self._compiled = compiled
+        self._explanation: Explanation | None = None
         self._lock = threading.Lock()
 
     @property
@@ -83,23 +89,59 @@ class Tables:
             TooManyValues, Surprise: the estimator must answer for these customers.
             Exception: what the real transformers or the classifier raise, if any of them runs.
         """
-        encoded = Encoded(batch)
         with self._lock:
-            if not self._whole:
-                raise Surprise
-            for axis in self._axes:
-                encoded.coded(axis)
-                if axis.size > self._admitted[id(axis)]:
-                    self._admit(axis)
+            encoded = self._encoded(batch)
             with np.errstate(all="ignore"):
                 probability = self._of(self._node, encoded)
+        return Answer(probability, self._leave_out(encoded, probability))
+
+    def explanation(self, make: Callable[[Evaluator, Encoded, bool], Explanation]) -> Explanation | None:
+        """What explains the probability; None where it is no classifier's own answer, but several's or a calibrator's.
+
+        Args:
+            make: makes it of the classifier's evaluator, the customers it was compared on, and whether numba may be
+                used; is called once.
+        """
+        with self._lock:
+            if self._explanation is None and isinstance(self._node, Leaf):
+                evaluator = self._evaluators[id(self._node)]
+                self._explanation = make(evaluator, self._encoded(self._sample), self._compiled)
+            return self._explanation
+
+    def contributions(self, batch: pa.RecordBatch, explanation: Explanation) -> Floats:
+        """(columns, n) what the columns of n customers contribute; NaN for rows of which `answer` would say NaN.
+
+        Raises:
+            TooManyValues, Surprise: nothing can be said of these customers.
+            Exception: what the real transformers raise, if any of them runs.
+        """
+        with self._lock:
+            encoded = self._encoded(batch)
+            with np.errstate(all="ignore"):
+                found = explanation.contributions(encoded)
+        self._leave_out(encoded, found)
+        return found
+
+    def _encoded(self, batch: pa.RecordBatch) -> Encoded:
+        """Customers, all of whose values the evaluators know."""
+        encoded = Encoded(batch)
+        if not self._whole:
+            raise Surprise
+        for axis in self._axes:
+            encoded.coded(axis)
+            if axis.size > self._admitted[id(axis)]:
+                self._admit(axis)
+        return encoded
+
+    def _leave_out(self, encoded: Encoded, found: Floats) -> dict[int, tuple[str, str]]:
+        """Set NaN, along the last axis, where only the estimator can say, and for refused rows; returns those."""
         for name in self._raw:
             if (far := out_of_reach(encoded.numbers(name))) is not None:
-                probability[far] = np.nan
+                found[..., far] = np.nan
         refused = self._refused(encoded)
         if refused:
-            probability[list(refused)] = np.nan
-        return Answer(probability, refused)
+            found[..., list(refused)] = np.nan
+        return refused
 
     def one(self, record: Mapping[str, Any]) -> float | None:
         """Probability for one customer; None if it takes the estimator, or a record batch, to say.
@@ -136,6 +178,8 @@ class Tables:
         for evaluator in self._evaluators.values():
             evaluator.extend(axis, start)
         self._whole = True
+        if self._explanation is not None:
+            self._explanation.extend(axis, start)
 
     def _refused(self, encoded: Encoded) -> dict[int, tuple[str, str]]:
         found: dict[int, tuple[str, str]] = {}

@@ -31,11 +31,15 @@ class LocalEngine(Engine):
         Raises:
             PlanDisproved: tables and estimator differ on the first customers; the version is pinned to its estimator.
         """
+        from threadpoolctl import threadpool_limits
+
         plan = self.plan(model)
-        for batch in customers:
-            if plan.tables is not None:
-                self._watch(batch, plan)
-            yield score(batch, plan)
+        # Reader and writer have the other cores: OpenMP's threads, which wait by spinning, would only be in their way.
+        with threadpool_limits(1, user_api="openmp"):
+            for batch in customers:
+                if plan.tables is not None:
+                    self._watch(batch, plan)
+                yield score(batch, plan)
 
     def plan(self, model: ModelVersion) -> Plan:
         """The plan, made and proven when it is first asked for."""

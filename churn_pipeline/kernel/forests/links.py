@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from churn_pipeline.kernel.forest import Floats
+from churn_pipeline.kernel.forests.forest import Floats
 
 Margins = npt.NDArray[np.floating]
 

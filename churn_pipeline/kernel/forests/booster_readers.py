@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from churn_pipeline.kernel.forest import Floats, Forest, NotReadable
-from churn_pipeline.kernel.forest_readers import Columns, float32_threshold, join_trees
-from churn_pipeline.kernel.links import BoosterSigmoid, Logistic
+from churn_pipeline.kernel.forests.forest import Floats, Forest, NotReadable
+from churn_pipeline.kernel.forests.forest_readers import Columns, float32_threshold, join_trees
+from churn_pipeline.kernel.forests.links import BoosterSigmoid, Logistic
 
 #: LightGBM reads numbers this close to zero as zero: its float32 `kZeroThreshold`.
 _ZERO = float(np.float32(1e-35))

@@ -14,11 +14,11 @@ from sklearn.ensemble import (
 )
 from xgboost import XGBClassifier
 
-from churn_pipeline.kernel.booster_readers import read_lightgbm, read_xgboost
-from churn_pipeline.kernel.forest import GroupValues, NotReadable
-from churn_pipeline.kernel.forest_readers import join_trees, read_boosting, read_forest, read_hist_boosting
-from churn_pipeline.kernel.links import Mean
-from churn_pipeline_tests.kernel.forests import (
+from churn_pipeline.kernel.forests.booster_readers import read_lightgbm, read_xgboost
+from churn_pipeline.kernel.forests.forest import GroupValues, NotReadable
+from churn_pipeline.kernel.forests.forest_readers import join_trees, read_boosting, read_forest, read_hist_boosting
+from churn_pipeline.kernel.forests.links import Mean
+from churn_pipeline_tests.kernel.forests.forests import (
     EVALUATORS,
     customers,
     fitted,

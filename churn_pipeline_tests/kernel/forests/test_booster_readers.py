@@ -5,9 +5,9 @@ import pytest
 from lightgbm import LGBMClassifier, early_stopping
 from xgboost import XGBClassifier, XGBRFClassifier
 
-from churn_pipeline.kernel.booster_readers import read_lightgbm, read_xgboost
-from churn_pipeline.kernel.forest import NotReadable
-from churn_pipeline_tests.kernel.forests import around_thresholds, customers, walked
+from churn_pipeline.kernel.forests.booster_readers import read_lightgbm, read_xgboost
+from churn_pipeline.kernel.forests.forest import NotReadable
+from churn_pipeline_tests.kernel.forests.forests import around_thresholds, customers, walked
 
 ONE = {"n_estimators": 2, "n_jobs": 1}
 SETS = {"n_estimators": 9, "n_jobs": 1, "enable_categorical": True, "feature_types": ["q", "q", "q", "c", "q"]}

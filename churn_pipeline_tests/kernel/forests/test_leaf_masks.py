@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from sklearn.ensemble import GradientBoostingClassifier
 
-from churn_pipeline.kernel.forest import NotReadable
-from churn_pipeline.kernel.forest_readers import read_boosting
-from churn_pipeline.kernel.leaf_masks import LeafMasks
-from churn_pipeline.kernel.leaf_sums import LeafSums
-from churn_pipeline_tests.kernel.forests import customers, grown, needs_numba, one_group_a_column, rows_of
+from churn_pipeline.kernel.forests.forest import NotReadable
+from churn_pipeline.kernel.forests.forest_readers import read_boosting
+from churn_pipeline.kernel.forests.leaf_masks import LeafMasks
+from churn_pipeline.kernel.forests.leaf_sums import LeafSums
+from churn_pipeline_tests.kernel.forests.forests import customers, grown, needs_numba, one_group_a_column, rows_of
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_numba)])

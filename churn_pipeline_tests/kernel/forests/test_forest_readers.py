@@ -10,14 +10,14 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
-from churn_pipeline.kernel.forest import NotReadable
-from churn_pipeline.kernel.forest_readers import (
+from churn_pipeline.kernel.forests.forest import NotReadable
+from churn_pipeline.kernel.forests.forest_readers import (
     float32_threshold,
     read_boosting,
     read_forest,
     read_hist_boosting,
 )
-from churn_pipeline_tests.kernel.forests import around_thresholds, customers, fitted, walked
+from churn_pipeline_tests.kernel.forests.forests import around_thresholds, customers, fitted, walked
 
 READ = {
     "boosting": (GradientBoostingClassifier(n_estimators=15), read_boosting, False),

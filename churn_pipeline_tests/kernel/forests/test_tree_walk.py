@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-from churn_pipeline.kernel.forest import GroupValues, NotReadable
-from churn_pipeline.kernel.forest_readers import read_forest, read_hist_boosting
-from churn_pipeline.kernel.tree_columns import SharedColumn, TreeColumn, tree_columns
-from churn_pipeline.kernel.tree_walk import TreeWalk
-from churn_pipeline_tests.kernel.forests import (
+from churn_pipeline.kernel.forests.forest import GroupValues, NotReadable
+from churn_pipeline.kernel.forests.forest_readers import read_forest, read_hist_boosting
+from churn_pipeline.kernel.forests.tree_columns import SharedColumn, TreeColumn, tree_columns
+from churn_pipeline.kernel.forests.tree_walk import TreeWalk
+from churn_pipeline_tests.kernel.forests.forests import (
     customers,
     fitted,
     grown,

@@ -11,15 +11,24 @@ place of its sorted thresholds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from churn_pipeline.kernel.forest import Codes, Floats, Forest, GroupValues, Indices, NotReadable, check_groups, stacked
-from churn_pipeline.kernel.leaf_sums import PADDING, LeafSums, Masks
+from churn_pipeline.kernel.forests.forest import (
+    Codes,
+    Floats,
+    Forest,
+    GroupValues,
+    Indices,
+    NotReadable,
+    check_groups,
+    stacked,
+)
+from churn_pipeline.kernel.forests.leaf_sums import PADDING, LeafSums, Masks
 
 #: Most leaves of a tree: bits of the widest mask.
 MOST_LEAVES = 64
@@ -123,7 +132,7 @@ class LeafMasks:
         if self._used:
             matrix = stacked(codes, self._used, self._sizes)
             if self._compiled:
-                from churn_pipeline.kernel.compiled import mask_margins
+                from churn_pipeline.kernel.forests.compiled import mask_margins
 
                 mask_margins(matrix, *self._arguments, margins)
             else:
@@ -143,16 +152,21 @@ class LeafMasks:
         self._prepare()
 
     def _margins(self, codes: Codes, out: npt.NDArray[np.floating]) -> None:
-        """Margins with numpy, in stretches of rows whose masks stay in cache."""
+        """Margins with numpy."""
+        for start, possible in self._possible(codes):
+            out[start : start + len(possible)] = self._sums(possible)
+
+    def _possible(self, codes: Codes) -> Iterator[tuple[int, Masks]]:
+        """Masks (rows, trees) of stretches of rows, with the first row of each; a stretch stays in cache."""
         step = max(64, BLOCK_BYTES // (self._trees * self._bits // 8))
-        for start in range(0, len(out), step):
+        for start in range(0, codes.shape[1], step):
             block = codes[:, start : start + step]
             possible: Masks | None = None
             for column, parts in zip(self._columns, self._shares, strict=True):
                 found = column.masks.take(_row_numbers(block, parts), axis=0)
                 possible = found if possible is None else np.bitwise_and(possible, found, out=possible)
             assert possible is not None
-            out[start : start + step] = self._sums(possible)
+            yield start, possible
 
     def _group_masks(self, outputs: Indices, values: Floats) -> Masks:
         """Masks of each tree for each code: (codes, trees)."""

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel import forest as trees
 from churn_pipeline.kernel.codes import Axis
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import Coordinate, Evaluator, values_of
-from churn_pipeline.kernel.forest import Forest, GroupValues, NotReadable
+from churn_pipeline.kernel.forests import forest as trees
+from churn_pipeline.kernel.forests.forest import Forest, GroupValues, NotReadable
 from churn_pipeline.kernel.front import Front
 from churn_pipeline.kernel.separable import Group
 
@@ -44,8 +44,9 @@ class ForestTables(Evaluator):
         coded: Sequence[Coordinate],
         computed: Sequence[Group],
     ) -> None:
-        self.tier = tier
+        self.tier, self.forest = tier, forest
         self._front, self._base = front, base
+        self._parts = list(coded), list(computed)
         used = set(forest.features)
         self._coded = [item for item in coded if used & set(item.group.outputs.tolist())]
         kept = [group for group in computed if used & set(group.outputs.tolist())]
@@ -63,18 +64,32 @@ class ForestTables(Evaluator):
         self._fixed_groups = len(fixed)
 
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
+        return self._evaluator.score(self.codes(encoded))
+
+    def codes(self, encoded: Encoded) -> list[npt.NDArray[np.uint16]]:
+        """Codes of n customers for each group that `make` was given; of one nobody reads if there is none."""
         codes = [encoded.codes(item.axis) for item in self._coded]
         if self._cuts:
             found = encoded.computed(self._front, self._columns)
             codes += [_cut(found[:, place], cuts) for place, cuts in self._cuts.items()]
         codes += [np.zeros(encoded.rows, dtype=np.uint16)] * self._fixed_groups
-        return self._evaluator.score(codes)
+        return codes or [np.zeros(encoded.rows, dtype=np.uint16)]
+
+    def remade(self, make: MakeEvaluator) -> ForestTables:
+        """The same trees behind the same front, with something else to evaluate them."""
+        return ForestTables(self._front, self._base, self.forest, self.tier, make, *self._parts)
+
+    def columns(self, feature: int) -> tuple[str, ...]:
+        """Columns of the customer that decide a column of the classifier's matrix; none where nothing does."""
+        coded, computed = self._parts
+        groups = [*(item.group for item in coded), *computed]
+        return next((group.columns for group in groups if feature in group.outputs), ())
 
     def one(self, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
         del record
         if self._cuts:
             return None
-        found = [codes[id(item.axis)] for item in self._coded] + [0] * self._fixed_groups
+        found = [codes[id(item.axis)] for item in self._coded] + [0] * self._fixed_groups or [0]
         return float(self._evaluator.score(np.array(found, dtype=np.uint16).reshape(-1, 1))[0])
 
     def extend(self, axis: Axis, start: int) -> None:

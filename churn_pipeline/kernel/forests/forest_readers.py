@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from churn_pipeline.kernel.forest import Floats, Forest, NotReadable
-from churn_pipeline.kernel.links import Logistic, Margins, Mean
+from churn_pipeline.kernel.forests.forest import Floats, Forest, NotReadable
+from churn_pipeline.kernel.forests.links import Logistic, Margins, Mean
 
 Columns = Mapping[str, npt.NDArray[Any]]
 

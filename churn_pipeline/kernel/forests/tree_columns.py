@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from churn_pipeline.kernel.forest import Bools, Codes, Floats, Forest, GroupValues, Indices, NotReadable
+from churn_pipeline.kernel.forests.forest import Bools, Codes, Floats, Forest, GroupValues, Indices, NotReadable
 
 #: Missing is the code below 0 as 16 bits go round, so that it can stand at either end of a range.
 MISSING = 0xFFFF

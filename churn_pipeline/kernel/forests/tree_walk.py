@@ -15,8 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from churn_pipeline.kernel.forest import Codes, Floats, Forest, GroupValues, Indices, NotReadable, check_groups, stacked
-from churn_pipeline.kernel.tree_columns import SharedColumn, Split, TreeColumn, tree_columns
+from churn_pipeline.kernel.forests.forest import (
+    Codes,
+    Floats,
+    Forest,
+    GroupValues,
+    Indices,
+    NotReadable,
+    check_groups,
+    stacked,
+)
+from churn_pipeline.kernel.forests.tree_columns import SharedColumn, Split, TreeColumn, tree_columns
 
 #: A node is 64 bits: column (8), lowest code (16) and width (16) of the range, first child (24).
 MOST_COLUMNS = 1 << 8
@@ -53,7 +62,7 @@ class TreeWalk:
 
     def score(self, codes: Sequence[Codes] | Codes) -> Floats:
         """Probability of the positive class for n rows: see `Evaluator.score`."""
-        from churn_pipeline.kernel.compiled import walk_margins
+        from churn_pipeline.kernel.forests.compiled import walk_margins
 
         margins = np.full(len(codes[0]) if len(codes) else 0, self._forest.start, dtype=self._forest.total)
         if len(margins):

@@ -17,7 +17,7 @@ from numba import njit, types  # noqa: TID253
 from numba.extending import intrinsic  # noqa: TID253
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
+def kept(function: Callable[..., Any]) -> Any:
     try:
         return njit(cache=True, nogil=True)(function)
     except RuntimeError:  # nowhere to keep what was compiled: neither beside this file nor in the user's cache
@@ -38,7 +38,7 @@ def _lowest_bit(_context, _word):
     return types.uint64(types.uint64), generate
 
 
-@_compiled
+@kept
 def _leaf_sums(possible, values, per, bits, start):
     """Margins of four rows at once, as each addition waits for the one before it, from their masks (4, words)."""
     s0 = s1 = s2 = s3 = start
@@ -55,7 +55,7 @@ def _leaf_sums(possible, values, per, bits, start):
     return s0, s1, s2, s3
 
 
-@_compiled
+@kept
 def mask_margins(codes, order, places, place_starts, column_starts, words, values, bits, start, out):
     """Margins by leaf masks.
 
@@ -99,7 +99,7 @@ def mask_margins(codes, order, places, place_starts, column_starts, words, value
                 out[block + first + r] = sums[r]
 
 
-@_compiled
+@kept
 def _next(nodes, codes, row, at):
     """The node after `at` for the row whose codes start at `row`."""
     node = nodes[at]
@@ -108,7 +108,7 @@ def _next(nodes, codes, row, at):
     return (node & np.uint64(0xFFFFFF)) + np.uint64(away)
 
 
-@_compiled
+@kept
 def _add_eight(nodes, values, codes, columns, root, row, sums):
     """Walk eight rows from `row` on through one tree: each step waits for the memory of the one before it."""
     i = row * columns
@@ -142,7 +142,7 @@ def _add_eight(nodes, values, codes, columns, root, row, sums):
     sums[row + np.uint64(7)] += values[h]
 
 
-@_compiled
+@kept
 def walk_margins(codes, groups, places, place_starts, nodes, values, roots, out):
     """Add the leaves that rows end in to their margins, tree after tree.
 

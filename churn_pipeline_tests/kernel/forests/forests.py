@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pytest
 
 from churn_pipeline.kernel import compilation
-from churn_pipeline.kernel.forest import Floats, Forest, GroupValues
-from churn_pipeline.kernel.forest_readers import join_trees
-from churn_pipeline.kernel.links import Mean
+from churn_pipeline.kernel.forests.forest import Floats, Forest, GroupValues
+from churn_pipeline.kernel.forests.forest_readers import join_trees
+from churn_pipeline.kernel.forests.links import Mean
 
 needs_numba = pytest.mark.skipif(not compilation.available(), reason="numba is not installed")
 
@@ -23,8 +23,8 @@ EVALUATORS = (
 
 
 def make(kind: str, forest: Forest, groups: Sequence[GroupValues], *, compiled: bool):
-    from churn_pipeline.kernel.leaf_masks import LeafMasks
-    from churn_pipeline.kernel.tree_walk import TreeWalk
+    from churn_pipeline.kernel.forests.leaf_masks import LeafMasks
+    from churn_pipeline.kernel.forests.tree_walk import TreeWalk
 
     return (LeafMasks if kind == "masks" else TreeWalk)(forest, groups, compiled=compiled)
 

@@ -1,0 +1,114 @@
+"""Loops over contributions that numba compiles.
+
+Belongs here: functions of plain arrays, as in `compiled.py`. Does not: what builds their arrays
+(`tree_contributions.py`, which alone imports this, and only when it is told to compile: numba is an extra).
+"""
+
+# mypy: ignore-errors
+
+import numpy as np
+
+from churn_pipeline.kernel.forests.compiled import _BLOCK, _add_eight, _lowest_bit
+from churn_pipeline.kernel.forests.compiled import kept as compiled
+
+
+@compiled
+def _find_masks(codes, order, places, place_starts, column_starts, at):
+    """Write down, column by column, which row of masks each row of codes has."""
+    rows = codes.shape[1]
+    at[:, :rows] = 0
+    for c in range(len(column_starts) - 1):
+        mine = at[c]
+        for g in range(column_starts[c], column_starts[c + 1]):
+            place, theirs = places[place_starts[g] :], codes[order[g]]
+            for r in range(rows):
+                mine[r] += place[theirs[r]]
+
+
+@compiled
+def mask_contributions(
+    codes,
+    order,
+    places,
+    place_starts,
+    column_starts,
+    words,
+    bits,
+    by_leaf,
+    share_starts,
+    value_starts,
+    owners,
+    values,
+    out,
+):
+    """Contributions by masks.
+
+    Args:
+        codes, order, places, place_starts, column_starts, words, bits: as `compiled.mask_margins` takes them.
+        by_leaf: the case of a tree is the lowest bit that is on in its mask; False: the mask itself.
+        share_starts: (trees + 1) where the columns of a tree start in `owners`.
+        value_starts: (trees + 1) where its contributions start in `values`: case after case, column after column.
+        owners: (shares) row of `out` that a contribution is added to.
+        out: (columns, n) contributions, added to.
+    """
+    trees, per, width = np.uint64(len(share_starts) - 1), np.uint64(64 // bits), np.uint64(bits)
+    every = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - bits)
+    at = np.zeros((len(column_starts) - 1, _BLOCK), np.uint32)
+    masks, cases = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint64)
+    for block in range(0, codes.shape[1], _BLOCK):
+        rows = min(_BLOCK, codes.shape[1] - block)
+        _find_masks(codes[:, block : block + rows], order, places, place_starts, column_starts, at)
+        tree = np.uint64(0)
+        for w in range(np.uint64(words.shape[1])):
+            for r in range(rows):
+                mask = words[at[0, r], w]
+                for c in range(np.uint64(1), np.uint64(len(at))):
+                    mask &= words[at[c, r], w]
+                masks[r] = mask
+            # All rows of one tree and column, then the next: additions of one row would wait for each other.
+            for k in range(min(per, trees - tree)):
+                first, shares = share_starts[tree], share_starts[tree + np.uint64(1)] - share_starts[tree]
+                for r in range(rows):
+                    found = masks[r] >> (k * width)
+                    cases[r] = value_starts[tree] + (_lowest_bit(found) if by_leaf else found & every) * shares
+                for j in range(shares):
+                    mine, theirs = out[owners[first + j], block : block + rows], values[j:]
+                    for r in range(rows):
+                        mine[r] += theirs[cases[r]]
+                tree += np.uint64(1)
+
+
+@compiled
+def walk_contributions(codes, groups, places, place_starts, nodes, leaves, roots, above, asked, moved, out):
+    """Walk rows through trees, and add up the steps of the way back.
+
+    Args:
+        codes, groups, places, place_starts, nodes, roots: as `compiled.walk_margins` takes them.
+        leaves: what a leaf is called in `above`, `asked` and `moved`; 0 for other nodes.
+        above, asked, moved: see `tree_shares.steps`.
+        out: (columns, n) contributions, added to.
+    """
+    n, columns = codes.shape[1], np.uint64(len(groups))
+    block = min(n + 7, 1024) & ~7
+    own = np.zeros(block * len(groups), np.uint16)
+    sums = np.empty((block, out.shape[0]), np.float64)
+    ends = np.empty(block, np.float64)
+    for start in range(0, n, block):
+        rows = min(block, n - start)
+        sums[:] = 0.0
+        for c in range(columns):
+            place, theirs = places[place_starts[c] :], codes[groups[c], start : start + rows]
+            for r in range(rows):
+                own[np.uint64(r) * columns + c] = place[theirs[r]]
+        for root in roots:
+            ends[:] = 0.0
+            for r in range(np.uint64(0), np.uint64(rows), np.uint64(8)):
+                _add_eight(nodes, leaves, own, columns, root, r, ends)
+            for r in range(rows):
+                mine, node = sums[r], np.int64(ends[r])
+                while above[node] >= 0:
+                    mine[asked[node]] += moved[node]
+                    node = np.int64(above[node])
+        for c in range(out.shape[0]):
+            for r in range(rows):
+                out[c, start + r] += sums[r, c]
