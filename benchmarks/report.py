@@ -5,11 +5,23 @@ Belongs here: lines, how a target is judged, the environment they were measured 
 
 import os
 import platform
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("dagster", "mlflow", "scikit-learn", "pandas", "pandera", "pyarrow", "numpy", "deltalake")
+_PACKAGES = (
+    "scikit-learn",
+    "numpy",
+    "numba",
+    "pyarrow",
+    "pandas",
+    "pandera",
+    "polars",
+    "deltalake",
+    "dagster",
+    "mlflow",
+)
 
 
 @dataclass(frozen=True)
@@ -40,9 +52,16 @@ class Line:
 
 def environment() -> str:
     """Versions and cores: absolute numbers mean nothing without them."""
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     cores, load = os.cpu_count(), os.getloadavg()[0]
     return f"Python {platform.python_version()}, {packages}; {cores} cores, load {load:.1f} at the start."
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # numba is optional
+        return "not installed"
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -59,7 +78,15 @@ def table(lines: Sequence[Line]) -> str:
     )
 
 
+def breakdown(rounds: Sequence[Mapping[str, float]]) -> str:
+    """Median seconds a stage; what takes no time is left out."""
+    names = dict.fromkeys(name for taken in rounds for name in taken)
+    medians = {name: statistics.median(taken.get(name, 0.0) for taken in rounds) for name in names}
+    return ", ".join(f"{name} {seconds:.2f}" for name, seconds in medians.items() if seconds >= 0.005)
+
+
 def _value(line: Line) -> str:
     if line.value is None:
         return ""
-    return f"{line.value:,.0f} {line.unit}" if line.unit else f"{line.value:.2f} ×"
+    number = f"{line.value:,.0f}" if line.value >= 100 else f"{line.value:.3g}"
+    return f"{number} {line.unit or '×'}"

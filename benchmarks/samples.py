@@ -1,9 +1,10 @@
-"""What is measured: sample customers in files, and a home with a trained champion, made once and kept.
+"""What is measured on: sample customers in files, and a registry with the estimators that ship, made once and kept.
 
-Belongs here: making them. Does not: measuring.
+Belongs here: making and opening them. Does not: measuring.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,14 +14,18 @@ import pyarrow.parquet as pq
 from churn_pipeline import deployments, runs
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.deployments import Deployment, Settings
+from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.sample import sample
+from churn_pipeline.training.estimators import ESTIMATORS
 
 _CHUNK = 250_000
-_TRAINING_ROWS = 4_000
+_TRAINING_ROWS = 20_000
+_MODEL = "churn_model"
 
 
 def bench_folder() -> Path:
-    """Where samples and the champion are kept; removed by hand, or with CHURN_HOME."""
+    """Where samples and models are kept; removed by hand, or with CHURN_HOME."""
     folder = Settings.from_environment().folder / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -48,27 +53,45 @@ def _chunk(number: int, rows: int) -> pa.Table:
     return table.set_column(table.column_names.index(contract.id.column), contract.id.column, ids)
 
 
-def champion() -> str:
-    """Tracking URI of a registry whose champion is a logistic regression on sample customers."""
-    home = bench_folder() / "home"
+def registry() -> str:
+    """Tracking URI of a registry with one version an estimator, its name as alias, trained on sample customers."""
+    home = bench_folder() / "models"
     if not (home / "trained").exists():
-        training = home / "training.csv"
-        training.parent.mkdir(parents=True, exist_ok=True)
-        pa_csv.write_csv(sample(Contract.load("telco"), _TRAINING_ROWS, seed=1, label=True), str(training))
-        deployment = deployments.test(home, training_source=str(training))
+        home.mkdir(exist_ok=True)
+        pa_csv.write_csv(_labelled(), str(home / "training.csv"))
+        deployment = deployments.test(home, training_source=str(home / "training.csv"))
         with runs.local_instance(home) as instance:
-            runs.train(deployment, None, None, instance)
+            for estimator in ESTIMATORS:
+                trained = runs.train(deployment, None, estimator, instance)
+                deployment.model_registry().set_alias(_MODEL, estimator, trained.model_version)
         (home / "trained").touch()
     return f"sqlite:///{home}/mlflow/mlflow.db"
 
 
-def deployment(home: Path) -> Deployment:
-    """A deployment with empty tables of its own, and the champion."""
-    return deployments.test(home, tracking_uri=champion())
+def deployment(home: Path, estimator: str = "logistic_regression") -> Deployment:
+    """A deployment with empty tables of its own that scores with an estimator of the registry."""
+    return deployments.test(home, tracking_uri=registry(), alias=estimator)
 
 
-def registered_pipeline(deployment: Deployment) -> tuple[object, list[str]]:
-    """The champion as scikit-learn has it, and its features in order."""
+def registered(deployment: Deployment) -> tuple[ModelVersion, Any]:
+    """The version a deployment scores with, and the pipeline as scikit-learn has it."""
     registry = deployment.model_registry()
-    model = registry.resolve("churn_model", "champion", deployment.contract())
-    return registry.load(model), [item.name for item in model.inputs]
+    version = registry.resolve(_MODEL, deployment.settings.alias, deployment.contract())
+    return version, registry.load(version)
+
+
+def default_forest() -> tuple[ModelVersion, Any]:
+    """A random forest as scikit-learn makes it, trees of unlimited depth, on the same customers; registered nowhere."""
+    from sklearn.base import clone
+    from sklearn.ensemble import RandomForestClassifier
+
+    version, shipped = registered(deployment(bench_folder() / "models", "random_forest"))
+    table, label = _labelled().combine_chunks(), Contract.load("telco").label
+    assert label is not None
+    rows = frame(table.to_batches()[0], version.inputs)
+    forest = clone(shipped).set_params(classify=RandomForestClassifier(random_state=0))
+    return version, forest.fit(rows, table[label.column].to_numpy() == label.positive)
+
+
+def _labelled() -> pa.Table:
+    return sample(Contract.load("telco"), _TRAINING_ROWS, seed=1, label=True)

@@ -14,6 +14,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from churn_pipeline.contract.definition import Contract, Feature
+from churn_pipeline.kernel.model_version import ModelVersion
 
 _DTYPES = {"number": "float64", "integer": "int64", "boolean": "bool"}
 
@@ -29,6 +30,11 @@ def _column(feature: Feature) -> pa.Column:
     checks += [pa.Check.ge(feature.min)] if feature.min is not None else []
     checks += [pa.Check.le(feature.max)] if feature.max is not None else []
     return pa.Column(_DTYPES.get(feature.type, str), checks, nullable=feature.nullable)
+
+
+def of(contract: Contract, version: ModelVersion, pipeline: Any, target: Path) -> "Script":
+    """The script for a registered version."""
+    return Script(schema_of(contract), pipeline, [item.name for item in version.inputs], target)
 
 
 @dataclass

@@ -87,6 +87,20 @@ def make_plan(
     Raises:
         RowsDependOnEachOther: the model cannot be trusted with any stream of customers.
     """
+    from threadpoolctl import threadpool_limits
+
+    # Many small questions: OpenMP's threads would take longer to meet than to answer, many times so on a busy machine.
+    with threadpool_limits(1, user_api="openmp"):
+        return _made(model, estimator, sample, extremes, available() if compiled is None else compiled)
+
+
+def _made(
+    model: ModelVersion,
+    estimator: Any,
+    sample: pa.RecordBatch,
+    extremes: Mapping[str, Sequence[Any]],
+    compiled: bool,
+) -> Plan:
     try:
         material = gather(model, estimator, sample, extremes)
     except NothingToProbe:
@@ -99,7 +113,7 @@ def make_plan(
                 model,
                 estimator,
                 material,
-                compiled=available() if compiled is None else compiled,
+                compiled=compiled,
                 only_matrix=only_matrix,
             )
         except NotCompiled as reason:

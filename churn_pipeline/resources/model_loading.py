@@ -144,8 +144,11 @@ class StoredModel:
                 "%s was stored without an input example, so its loading is not proven by scoring one.", self.said
             )
             return
+        from threadpoolctl import threadpool_limits
+
         try:
-            found = np.asarray(estimator.predict_proba(frame(self.example, self.inputs)), dtype=float)
+            with threadpool_limits(1, user_api="openmp"):  # a few rows are not worth waking threads for
+                found = np.asarray(estimator.predict_proba(frame(self.example, self.inputs)), dtype=float)
         except _UNREADABLE as error:
             # No text of the error: it may quote a value of the example, which may be a customer's.
             raise self._too_old() or ExampleNotScored(
