@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 from churn_pipeline.contract.columns import judge, rules_of
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import TableHandle, TableStore
-from churn_pipeline.io_managers.incoming_rows import read_ahead
 from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.resources.customer_sources.duplicates import IdRegister
 from churn_pipeline.resources.customer_sources.fingerprints import fingerprints
+from churn_pipeline.resources.customer_sources.read_ahead import read_ahead
 from churn_pipeline.resources.model_registry import ModelRegistry
 
 #: How far the share predicted to churn may be from the share at training before it is worth a look.
@@ -61,7 +61,7 @@ def customers_and_rejected_customers(
 ) -> Iterator[dg.AssetCheckResult]:
     """Both tables that reading a batch leaves."""
     kept = broken = 0
-    for batch in _rows(customers):
+    for batch in _rows(customers, [contract.id.column, *contract.features]):
         kept += batch.num_rows
         broken += _broken_cells(batch, contract)
     yield dg.AssetCheckResult(

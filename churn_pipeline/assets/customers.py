@@ -22,11 +22,11 @@ from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.validation import RejectLimit, Tally, customers_schema, rejected_schema, validate
 from churn_pipeline.errors import UsageError
 from churn_pipeline.io_managers.base import Rows
-from churn_pipeline.io_managers.incoming_rows import read_ahead
 from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.progress import Progress
 from churn_pipeline.resources.customer_sources.base import CustomerSource
 from churn_pipeline.resources.customer_sources.duplicates import IdRegister, Policy, policy_of, superseded_by
+from churn_pipeline.resources.customer_sources.read_ahead import read_ahead
 
 OpenSource = Callable[[str], CustomerSource]
 

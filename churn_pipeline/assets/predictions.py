@@ -21,10 +21,10 @@ from churn_pipeline.assets.columns import column_schema, lineage
 from churn_pipeline.assets.defaults import RunDefaults
 from churn_pipeline.contract.definition import ARROW_TYPES, Contract
 from churn_pipeline.io_managers.base import Rows, TableHandle
-from churn_pipeline.io_managers.incoming_rows import read_ahead
 from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.progress import Progress
+from churn_pipeline.resources.customer_sources.read_ahead import read_ahead
 from churn_pipeline.resources.inference.choice import Choice, Inference
 
 _WORD = pa.dictionary(pa.int32(), pa.string())

@@ -222,12 +222,17 @@ def _is_count(f: pa.Field) -> bool:
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Groups of `ROWS_PER_GROUP`, however the rows come; only the last is smaller."""
     waiting: list[pa.RecordBatch] = []
+    rows = 0
     for batch in batches:
-        if batch.num_rows:
-            waiting.append(batch)
-        if sum(b.num_rows for b in waiting) >= ROWS_PER_GROUP:
-            yield pa.Table.from_batches(waiting)
-            waiting = []
-    if waiting:
+        waiting.append(batch)
+        rows += batch.num_rows
+        if rows >= ROWS_PER_GROUP:
+            table = pa.Table.from_batches(waiting)
+            for start in range(0, rows - ROWS_PER_GROUP + 1, ROWS_PER_GROUP):
+                yield table.slice(start, ROWS_PER_GROUP)
+            rows %= ROWS_PER_GROUP
+            waiting = table.slice(table.num_rows - rows).to_batches()
+    if rows:
         yield pa.Table.from_batches(waiting)

@@ -5,39 +5,14 @@ Belongs here: what every writer does with `Rows` before its format matters. Does
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from churn_pipeline.io_managers.base import ROWS_PER_BATCH, Rows
 from churn_pipeline.io_managers.table_errors import TableSchemaChanged, UnsupportedColumn
-
-T = TypeVar("T")
-_END: Any = object()
-
-
-def read_ahead(stream: Iterable[T], depth: int = 4) -> Generator[T]:
-    """Hand on a stream that a thread of its own reads, at most `depth` items ahead.
-
-    What the stream raises is raised here, in its place. Closing this generator early closes the stream and stops the
-    thread, after the item that is being read just then.
-    """
-    iterator = iter(stream)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
-        ahead: deque[Future[T]] = deque(reader.submit(next, iterator, _END) for _ in range(depth))
-        try:
-            while (item := ahead.popleft().result()) is not _END:
-                ahead.append(reader.submit(next, iterator, _END))
-                yield item
-        finally:
-            for unread in ahead:
-                unread.cancel()
-            if close := getattr(iterator, "close", None):
-                reader.submit(close).result()
+from churn_pipeline.resources.customer_sources.read_ahead import read_ahead
 
 
 def table_schema(rows: Rows, location: str) -> pa.Schema:

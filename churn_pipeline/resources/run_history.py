@@ -45,7 +45,8 @@ def quick_history(folder: Path) -> Iterator[None]:
             connection.execute("PRAGMA synchronous=NORMAL")
             if file not in kept:
                 # As Dagster does once it has made the tables; before, each of them would wait for the disk.
-                connection.execute("PRAGMA journal_mode=WAL")
+                with suppress(sqlite3.OperationalError):
+                    connection.execute("PRAGMA journal_mode=WAL")
                 kept[file] = sqlite3.connect(file, check_same_thread=False)
                 opened.callback(kept[file].close)
             # Only a connection that has read since the database went over to its log counts as open.

@@ -201,3 +201,18 @@ def test_maintenance_twice_changes_nothing_the_second_time(store: DeltaTables):
 def test_maintenance_never_deletes_what_a_run_may_need(store: DeltaTables, wrong: dict[str, int]):
     with pytest.raises(RetentionTooShort, match="168 hours"):
         maintain(store, **wrong)
+
+
+def test_places_and_values_that_repeat_take_no_room_and_come_back(tmp_path: Path):
+    store, n = DeltaTables(str(tmp_path)), 200_000
+    columns = {
+        "source_position": pa.array(range(n)),
+        "threshold": pa.repeat(0.4, n),
+        "tenure": pa.array([place % 72 for place in range(n)]),
+    }
+    table = pa.table(columns)
+    store.write("scores", Rows(batch(), table.schema, table.to_batches(65_536)), "replace_batch")
+    (file,) = files(store)
+    assert (tmp_path / "scores" / file).stat().st_size < n / 10
+    found = store.open("scores", batch())
+    assert found is not None and found.to_arrow(list(columns)) == table

@@ -13,6 +13,7 @@ import csv
 import io
 import uuid
 from collections.abc import Collection, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from churn_pipeline.contract.rows import BrokenLine, SourceRows
 from churn_pipeline.resources.customer_sources.base import ROWS_PER_CHUNK, SourceEmpty, SourceUnreadable
 from churn_pipeline.resources.customer_sources.csv_lines import ScreenedLines, screen
 from churn_pipeline.resources.customer_sources.line_blocks import BLOCK_BYTES, LineBlocks, line_blocks
+from churn_pipeline.resources.customer_sources.read_ahead import read_ahead
 
 _HEADER_BYTES = 64 << 10
 
@@ -52,12 +54,19 @@ def read(
     with line_blocks(path, block_bytes) as blocks:
         names, block = _header(path, blocks)
         parser = _Parser(path, names, contract, contract.columns(with_label=with_label))
-        while True:
-            lines = screen(block, len(names), parser.placeholder, last=blocks.at_end)
-            yield from parser.rows(lines)
-            if blocks.at_end:
-                return
-            block = blocks.next_block(lines.carry)
+        # Screening in a thread of its own: parsing alone takes as long as all that is done with the rows.
+        with closing(read_ahead(_screened(blocks, block, len(names), parser.placeholder), depth=1)) as ahead:
+            for lines in ahead:
+                yield from parser.rows(lines)
+
+
+def _screened(blocks: LineBlocks, block: bytes, width: int, placeholder: bytes) -> Iterator[ScreenedLines]:
+    while True:
+        lines = screen(block, width, placeholder, last=blocks.at_end)
+        yield lines
+        if blocks.at_end:
+            return
+        block = blocks.next_block(lines.carry)
 
 
 def _header(path: Path, blocks: LineBlocks) -> tuple[list[str], bytes]:

@@ -19,7 +19,10 @@ import numpy.typing as npt
 #: A quoted value may hold line breaks up to this size; a quote that is not closed by then is a stray one.
 LONGEST_RECORD = 128 << 10
 
-_QUOTE, _LINE_FEED = 34, 10
+_QUOTE, _LINE_FEED, _CARRIAGE_RETURN, _COMMA = 34, 10, 13, 44
+
+# Bytes looked at together.
+_PIECE = 512 << 10
 
 # What may stand before an opening and after a closing quote: a comma, a line's edge, or (doubled) another quote.
 _MAY_TOUCH_A_QUOTE = np.zeros(256, dtype=bool)
@@ -55,11 +58,12 @@ def screen(block: bytes, width: int, placeholder: bytes, *, last: bool) -> Scree
         last: no line follows this block.
     """
     quoted, utf8 = b'"' in block, is_utf8(block)
-    if not quoted and utf8:
-        return ScreenedLines(block, [])
     codes = np.frombuffer(block, np.uint8)
+    plain = not quoted or all(_plainly_quoted(codes[start:end]) for start, end in _pieces(block))
+    if plain and utf8:
+        return ScreenedLines(block, [])
     ends = np.flatnonzero(codes == _LINE_FEED)
-    doubtful = _irregular_quotes(codes, ends) if quoted else []
+    doubtful = _irregular_quotes(codes, ends) if quoted and not plain else []
     if not utf8:
         garbled = [n for n, line in enumerate(block.split(b"\n")) if not is_utf8(line)]
         doubtful = sorted({*doubtful, *garbled})
@@ -75,6 +79,32 @@ def is_utf8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _pieces(block: bytes) -> Iterator[tuple[int, int]]:
+    """Stretches of whole lines that fit a processor's cache."""
+    start = 0
+    while start < len(block):
+        end = block.find(b"\n", start + _PIECE) + 1 or len(block)
+        yield start, end
+        start = end
+
+
+def _plainly_quoted(codes: npt.NDArray[np.uint8]) -> bool:
+    """Whether each quote opens a value at its first or closes it at its last character, within one line.
+
+    What programs write is nearly always like this, and `_irregular_quotes` needs twice as long to say so.
+    """
+    quotes, line_feeds = codes == _QUOTE, codes == _LINE_FEED
+    edges = line_feeds | (codes == _COMMA) | (codes == _CARRIAGE_RETURN)
+    opening, closing = np.empty_like(quotes), np.empty_like(quotes)
+    opening[0], opening[1:] = quotes[0], quotes[1:] & edges[:-1]
+    closing[-1], closing[:-1] = False, quotes[:-1] & edges[1:]
+    if not np.array_equal(opening ^ closing, quotes):  # inside a value, doubled, or a value by itself
+        return False
+    marks = np.flatnonzero(quotes | line_feeds)
+    opens, closes = opening[marks], closing[marks]
+    return not closes[0] and not opens[-1] and np.array_equal(opens[:-1], closes[1:])
 
 
 def _irregular_quotes(codes: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> list[int]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from churn_pipeline.errors import UsageError
+from churn_pipeline.resources.customer_sources.base import ROWS_PER_CHUNK
 from churn_pipeline.resources.customer_sources.fingerprints import fingerprint_pairs
 
 Policy = Literal["keep", "last", "reject"]
@@ -55,10 +56,19 @@ class IdRegister:
         # Of each file, the columns of each array in it.
         self._counts: list[list[int]] = []
         self._waiting: list[Records] = []
+        # Ids not hashed yet: hashing few at a time costs twice as much.
+        self._new: list[pa.Array] = []
         self._seen = 0
 
     def add(self, ids: pa.Array) -> None:
         """Remember the ids of the next rows; a null id is nobody's and never a duplicate."""
+        self._new.append(ids)
+        if sum(map(len, self._new)) >= ROWS_PER_CHUNK:
+            self._hash()
+
+    def _hash(self) -> None:
+        ids = pa.concat_arrays(self._new) if len(self._new) > 1 else self._new[0]
+        self._new = []
         places = np.arange(self._seen, self._seen + len(ids), dtype=np.uint64)
         self._seen += len(ids)
         if ids.null_count:
@@ -83,7 +93,7 @@ class IdRegister:
 
     def close(self) -> None:
         """Forget everything."""
-        self._waiting = []
+        self._waiting, self._new = [], []
         for file in self._files:
             file.close()
 
@@ -103,6 +113,8 @@ class IdRegister:
 
     def _buckets(self) -> Iterator[Records]:
         """Everything remembered; ids that are the same are in the same bucket."""
+        if self._new:
+            self._hash()
         if self._waiting and not self._files:
             yield _joined(self._waiting)
             return

@@ -44,11 +44,10 @@ class LineBlocks:
         """
         block, self._tail = carry + self._tail, b""
         while chunk := self._read():
-            seam = len(block)
+            if cut := chunk.rfind(b"\n") + 1:
+                self._tail = chunk[cut:]
+                return b"".join([block, memoryview(chunk)[:cut]])
             block += chunk
-            if cut := block.rfind(b"\n", seam) + 1:
-                self._tail = block[cut:]
-                return block[:cut]
             if len(block) > LONGEST_LINE:
                 raise SourceUnreadable(
                     f"{self._path} has a line of more than {LONGEST_LINE >> 20} MB. "

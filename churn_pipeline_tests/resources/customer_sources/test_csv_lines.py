@@ -4,11 +4,12 @@ import csv
 import io
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from churn_pipeline.contract.definition import Contract
-from churn_pipeline.resources.customer_sources import csv_files
+from churn_pipeline.resources.customer_sources import csv_files, csv_lines
 from churn_pipeline.resources.customer_sources.csv_lines import LONGEST_RECORD, screen
 from churn_pipeline_tests.resources.customer_sources.shops import broken, ids, positions
 
@@ -95,6 +96,17 @@ def test_a_quote_not_closed_within_the_longest_record_is_a_stray_one():
 def test_an_unfinished_record_is_carried_to_the_next_block():
     screened = screen(b'x,y,z\na,"b\n', 3, b"-", last=False)
     assert (screened.block, screened.carry) == (b"x,y,z\n", b'a,"b\n')
+
+
+@settings(deadline=None)
+@given(st.lists(st.text('ab,"\r', max_size=9), max_size=12))
+def test_lines_are_judged_alike_whatever_is_looked_at_together(texts):
+    block = "".join(f"{text}\n" for text in texts).encode()
+    found = screen(block, 3, b"broken", last=True)
+    for piece in (1, 7):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(csv_lines, "_PIECE", piece)
+            assert screen(block, 3, b"broken", last=True) == found
 
 
 def test_clean_lines_are_handed_on_untouched():

@@ -4,7 +4,13 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn_pipeline.resources.customer_sources.fingerprints import fingerprint_pairs, fingerprints
+from churn_pipeline.resources.customer_sources.fingerprints import (
+    fingerprint_pairs,
+    fingerprints,
+    lasting_fingerprints,
+)
+
+LASTING = [16997703321466460282, 11818299549563470787, 10477271006319903606]
 
 TEXTS = st.lists(st.text(max_size=20) | st.text("ab", max_size=3), max_size=30)
 
@@ -27,6 +33,12 @@ def test_how_a_text_is_stored_makes_no_difference(texts, start):
 def test_texts_that_end_in_zero_bytes_differ():
     found = fingerprints(pa.array(["a", "a\0", "a\0\0", "", "\0", "a" * 8, "a" * 8 + "\0", "a" * 16]))
     assert len(set(found.tolist())) == 8
+
+
+def test_lasting_fingerprints_are_the_same_in_every_process():
+    texts = pa.array(["7590-VHVEG", "", "größer 😀"])
+    assert lasting_fingerprints(texts).tolist() == LASTING
+    assert len({*fingerprints(texts).tolist(), *LASTING}) == 6
 
 
 def test_a_missing_text_counts_as_empty_and_another_number_gives_other_hashes():
