@@ -15,7 +15,6 @@ import pyarrow as pa
 from churn_pipeline.contract.definition import Contract, Feature
 from churn_pipeline.contract.rows import SourceRows
 from churn_pipeline.contract.validation import validate
-from churn_pipeline.sample import sample
 
 _ROWS = 2_000
 _SEED = 11
@@ -24,6 +23,9 @@ _UNSEEN = "a value nobody has seen"
 
 def reference_sample(contract: Contract, rows: int = _ROWS) -> pa.RecordBatch:
     """Customers that keep the contract, as the validator hands them on; the same ones each time."""
+    # Not above: the definitions reach this module, and making rows takes pandas, a fifth of their import.
+    from churn_pipeline.sample import sample
+
     table = sample(contract, rows, seed=_SEED).combine_chunks()
     found = SourceRows(table.to_batches()[0], "made up", pa.array(range(1, rows + 1), pa.int64()))
     return validate(found, contract, datetime(2026, 1, 1, tzinfo=UTC)).customers
