@@ -12,7 +12,18 @@ from churn_pipeline.definitions import build_defs, defs
 from churn_pipeline.jobs import SCORING
 
 TABLES = {"training_customers", *SCORING} - {"churn_model", "exported_predictions"}
-HEAVY = ("mlflow", "pandas", "sklearn", "dagster_mlflow", "pandera", "skops", "apprise", "pyspark", "confluent_kafka", "shap")
+HEAVY = (
+    "mlflow",
+    "pandas",
+    "sklearn",
+    "dagster_mlflow",
+    "pandera",
+    "skops",
+    "apprise",
+    "pyspark",
+    "confluent_kafka",
+    "shap",
+)
 
 
 def _nodes():
