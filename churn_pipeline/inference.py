@@ -11,7 +11,6 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +25,12 @@ from churn_pipeline.kernel.classes import class_names, positive_class
 from churn_pipeline.kernel.model_version import ModelInput, ModelVersion
 from churn_pipeline.kernel.plan import Plan, make_plan
 from churn_pipeline.kernel.score import score
+from churn_pipeline.model_files import ModelFileUnreadable as ModelFileUnreadable
+from churn_pipeline.model_files import load_file
+from churn_pipeline.records import frame_of, in_model_order, record_batch, type_of
 from churn_pipeline.reference_sample import extremes, reference_sample
 
 Prediction = tuple[list[int], list[float]]
-
-
-class ModelFileUnreadable(ModelError, ValueError):
-    """A model file exists and cannot be loaded."""
 
 
 class RecordsNotScored(ScoringError, ValueError):
@@ -93,9 +91,9 @@ class SklearnBackend(ModelBackend):
             ModelFileUnreadable: the file holds no model that this environment can read.
             RowsDependOnEachOther: the model's answer for a record depends on its company.
         """
-        self.model = _load_file(self.model_path, "Model")
+        self.model = load_file(self.model_path, "Model")
         if self.preprocessor_path is not None:
-            self.preprocessor = _load_file(self.preprocessor_path, "Preprocessor")
+            self.preprocessor = load_file(self.preprocessor_path, "Preprocessor")
         else:
             self.plan = _plan(self.model, self.model_path)
 
@@ -106,9 +104,9 @@ class SklearnBackend(ModelBackend):
         if features.empty:
             raise ValueError("Features DataFrame is empty")
         entrance = self.model if self.preprocessor is None else self.preprocessor
-        frame = _in_model_order(features, entrance)
-        batch = _record_batch(frame)
-        inputs = tuple(ModelInput(column.name, _type_of(column.type)) for column in batch.schema)
+        frame = in_model_order(features, entrance)
+        batch = record_batch(frame)
+        inputs = tuple(ModelInput(column.name, type_of(column.type)) for column in batch.schema)
         if self.plan and self.plan.estimator is self.model and self.plan.model.inputs == inputs:
             return _lists(score(batch, self.plan))
         version = _version(self.model, self.model_path, inputs)
@@ -222,7 +220,7 @@ def predict(model_backend: Any, features: Any, backend: str | None = None) -> Pr
         found = model_backend.predict_record(features)
         if found is not None:
             return found
-    frame = _frame(features)
+    frame = frame_of(features)
     if frame.empty:
         raise ValueError("Features DataFrame is empty")
     if not isinstance(model_backend, ModelBackend):
@@ -286,7 +284,7 @@ def _plan(model: Any, path: str) -> Plan | None:
     if set(names) != set(contract.features):
         return None
     batch = reference_sample(contract)
-    inputs = tuple(ModelInput(name, _type_of(batch.schema.field(name).type)) for name in names)
+    inputs = tuple(ModelInput(name, type_of(batch.schema.field(name).type)) for name in names)
     return make_plan(_version(model, path, inputs), model, batch, extremes(contract))
 
 
@@ -299,16 +297,6 @@ class _Preprocessed:
 
     def predict_proba(self, frame: pd.DataFrame) -> Any:
         return self.model.predict_proba(self.preprocessor.transform(frame))
-
-
-def _frame(features: Any) -> pd.DataFrame:
-    if isinstance(features, pd.DataFrame):
-        return features
-    if isinstance(features, Mapping):
-        return pd.DataFrame([dict(features)] if features else [])
-    if isinstance(features, list) and all(isinstance(item, Mapping) for item in features):
-        return pd.DataFrame([dict(item) for item in features])
-    raise ValueError(f"Invalid features type: {type(features).__name__}. Give a dict, a list of dicts or a data frame.")
 
 
 def _clean(frame: pd.DataFrame) -> pd.DataFrame:
@@ -324,33 +312,6 @@ def _clean(frame: pd.DataFrame) -> pd.DataFrame:
     return clean_frame(frame, contract)
 
 
-def _in_model_order(frame: pd.DataFrame, entrance: Any) -> pd.DataFrame:
-    """The columns the model was fitted with, in its order; all columns where it does not say."""
-    names = class_names(getattr(entrance, "feature_names_in_", None))
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        raise ValueError(f"The features lack {', '.join(map(repr, missing))}, which the model was fitted with.")
-    return frame[list(names)] if names else frame
-
-
-def _type_of(arrow: pa.DataType) -> str:
-    if pa.types.is_integer(arrow):
-        return "long"
-    if pa.types.is_floating(arrow):
-        return "double"
-    return "boolean" if pa.types.is_boolean(arrow) else "string"
-
-
-def _record_batch(frame: pd.DataFrame) -> pa.RecordBatch:
-    columns = {}
-    for name in frame:
-        try:
-            columns[str(name)] = pa.array(frame[name], from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            raise ValueError(f"Feature {name!r} mixes kinds of values; give numbers, or text, but not both.") from None
-    return pa.RecordBatch.from_pydict(columns)
-
-
 def _lists(scored: pa.RecordBatch) -> Prediction:
     failed = np.flatnonzero(scored.column("churn_probability").is_null().to_numpy(zero_copy_only=False))
     if len(failed):
@@ -360,26 +321,6 @@ def _lists(scored: pa.RecordBatch) -> Prediction:
             "Compare them with a record the model was fitted with."
         )
     return scored.column("prediction").to_pylist(), scored.column("churn_probability").to_pylist()
-
-
-def _load_file(path: str, what: str) -> Any:
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{what} file not found: {path}")
-    if path.endswith(".skops"):
-        import skops.io
-
-        return skops.io.load(path, trusted=["numpy.dtype", "sklearn.tree._tree.Tree"])
-    import pickle
-
-    import joblib
-
-    try:
-        return joblib.load(path)
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, KeyError, IndexError, ValueError) as error:
-        raise ModelFileUnreadable(
-            f"{what} file {path} cannot be read ({type(error).__name__}). Save it again with joblib.dump, with the "
-            "packages and versions that are installed here."
-        ) from error
 
 
 def _path(path: str | None) -> str | None:

@@ -194,7 +194,7 @@ def test_one_record_is_scored_as_the_model_scores_it_without_building_a_frame(tm
     for one in slow:
         one.model = backend.model
     wanted = [predict(one, [record]) for one, record in zip(slow, records, strict=True)]
-    monkeypatch.setattr(inference, "_frame", None)  # from here on a frame would be an error
+    monkeypatch.setattr(inference, "frame_of", None)  # from here on a frame would be an error
     for record, (labels, probabilities) in zip(records, wanted, strict=True):
         found = predict(backend, record)
         assert found[0] == labels

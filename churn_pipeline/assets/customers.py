@@ -24,9 +24,9 @@ from churn_pipeline.errors import UsageError
 from churn_pipeline.io_managers.base import Rows
 from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.progress import Progress
+from churn_pipeline.read_ahead import read_ahead
 from churn_pipeline.resources.customer_sources.base import CustomerSource
 from churn_pipeline.resources.customer_sources.duplicates import IdRegister, Policy, policy_of, superseded_by
-from churn_pipeline.resources.customer_sources.read_ahead import read_ahead
 
 OpenSource = Callable[[str], CustomerSource]
 

@@ -23,8 +23,10 @@ from churn_pipeline.contract.definition import ARROW_TYPES, Contract
 from churn_pipeline.io_managers.base import Rows, TableHandle
 from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.kernel.plan import Plan
+from churn_pipeline.kernel.proof import Comparison
 from churn_pipeline.progress import Progress
-from churn_pipeline.resources.customer_sources.read_ahead import read_ahead
+from churn_pipeline.read_ahead import read_ahead
 from churn_pipeline.resources.inference.choice import Choice, Inference
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
@@ -155,11 +157,7 @@ def _score(
     notes.update(
         backend=choice.engine.backend,
         kernel_tier=plan.tier,
-        kernel_proof={
-            "proof": plan.proof.to_json() if plan.proof else None,
-            "canary": canary.to_json() if canary else None,
-            "why": plan.why,
-        },
+        kernel_proof=_proof(plan, canary),
         scored_at=scored_at.isoformat(),
         stage_seconds={"score": seconds},
         **summary.notes(),
@@ -179,6 +177,15 @@ def _score(
             **summary.metadata(model.threshold, contract),
         }
     )
+
+
+def _proof(plan: Plan, canary: Comparison | None) -> dict[str, Any]:
+    """What the ledger says of how the batch was scored."""
+    return {
+        "proof": plan.proof.to_json() if plan.proof else None,
+        "canary": canary.to_json() if canary else None,
+        "why": plan.why,
+    }
 
 
 def _needed(customers: TableHandle, model: ModelVersion, contract: Contract) -> list[str]:

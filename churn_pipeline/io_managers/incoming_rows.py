@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from churn_pipeline.io_managers.base import ROWS_PER_BATCH, Rows
 from churn_pipeline.io_managers.table_errors import TableSchemaChanged, UnsupportedColumn
-from churn_pipeline.resources.customer_sources.read_ahead import read_ahead
+from churn_pipeline.read_ahead import read_ahead
 
 
 def table_schema(rows: Rows, location: str) -> pa.Schema:

@@ -30,13 +30,10 @@ class Crossing:
     thresholds: npt.NDArray[np.float64]
 
 
-def breaks(front: Front, base: pa.RecordBatch, crossings: Sequence[Crossing]) -> dict[str, npt.NDArray[np.float64]]:
+def breaks(front: Front, crossings: Sequence[Crossing]) -> dict[str, npt.NDArray[np.float64]]:
     """The largest number of each column before each threshold is crossed, found among all doubles there are.
 
     All thresholds of all columns are bisected side by side: 64 calls of the transformers, whatever their number.
-
-    Args:
-        base: one customer for the other columns.
 
     Returns:
         Column → ascending break points, each once; none for a threshold that nothing crosses.
@@ -47,9 +44,9 @@ def breaks(front: Front, base: pa.RecordBatch, crossings: Sequence[Crossing]) ->
     names = list(dict.fromkeys(item.column for item in crossings))
 
     def left(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        standing = {name: base.column(name).cast(pa.float64()).fill_null(0.0)[0].as_py() for name in names}
+        standing = {name: front.base.column(name).cast(pa.float64()).fill_null(0.0)[0].as_py() for name in names}
         rows = {name: np.where(columns == name, values, standing[name]) for name in names}
-        batch = changed(base, {name: pa.array(found) for name, found in rows.items()})
+        batch = changed(front.base, {name: pa.array(found) for name, found in rows.items()})
         return front.partial(batch, names)[np.arange(len(values)), outputs] <= thresholds
 
     low = rank(np.full(len(thresholds), -LARGEST))

@@ -193,18 +193,15 @@ class Numbers(Axis):
     ) -> bool:
         return bool(((self._sorted.take(places, mode="clip") == found) | missing).all())
 
-    @property
-    def _dense(self) -> bool:
-        return bool(len(self._sorted)) and bool((np.diff(self._sorted) == 1).all())
-
     def _add(self, new: npt.NDArray[np.float64]) -> None:
         if len(self._known) + len(new) >= MOST_CODES:
             raise TooManyValues
+        self._by_value.update((value, code) for code, value in enumerate(new.tolist(), self.size))
         self._known += new.tolist()
-        self._by_value.update((value, code) for code, value in enumerate(self._known, 1))
         known = np.array(self._known)
         order = np.argsort(known)
         self._sorted, self._codes = known[order], order + 1
+        self._dense = bool(len(known)) and bool((np.diff(self._sorted) == 1).all())
 
 
 class Combinations(Axis):
@@ -228,9 +225,8 @@ class Combinations(Axis):
             mixed = mixed * axis.size + item.table.take(item.index)
             if mixed.size and mixed.max(initial=0) > 2**47:
                 mixed = np.unique(mixed, return_inverse=True)[1].astype(np.int64)
-        distinct, first, index = np.unique(mixed, return_index=True, return_inverse=True)
+        _, first, index = np.unique(mixed, return_index=True, return_inverse=True)
         rows = [tuple(int(item.table[item.index[i]]) for item in coded) for i in first]
-        del distinct
         return Coded(np.array([self._code(row) for row in rows], dtype=np.int64), index)
 
     def values(self, start: int) -> dict[str, list[Any]]:

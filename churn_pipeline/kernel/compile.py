@@ -118,7 +118,7 @@ class _Compiler:
         if not rest:
             return found
         weights, intercept = found
-        width = front.matrix(self._material.base).shape[1]
+        width = front.standing.shape[1]
         answers: Any = front.contain(np.concatenate([np.zeros((1, width)), np.eye(width)]))
         for step in rest:
             answers = step.transform(answers)
@@ -128,7 +128,6 @@ class _Compiler:
     def _linear(
         self, front: Front, parts: list[Group], weights: npt.NDArray[np.float64], intercept: float, leaf: Leaf
     ) -> Evaluator:
-        base = self._material.base
         affines: list[Affine] = []
         coded: list[Coordinate] = []
         computed: list[Group] = []
@@ -141,15 +140,15 @@ class _Compiler:
             else:
                 computed.append(group)
         standing = np.setdiff1d(np.arange(len(weights)), np.concatenate([group.outputs for group in parts]))
-        start = intercept + float(front.matrix(base)[0][standing] @ weights[standing])
+        start = intercept + float(front.standing[0][standing] @ weights[standing])
         link = 0 if leaf.margin else 1 if leaf.positive == 1 else -1
-        return LinearTables(front, base, weights, start, link, coded, affines, computed)
+        return LinearTables(front, weights, start, link, coded, affines, computed)
 
     def _affine(self, front: Front, group: Group, weights: npt.NDArray[np.float64]) -> Affine | None:
         if len(group.columns) > 1 or not self._is_number(group.columns[0]) or not front.monotone(group.columns[0]):
             return None
         seen = numbers(self._material.pools[group.columns[0]])
-        return affine(front, group, weights, self._material.base, seen)
+        return affine(front, group, weights, seen)
 
     def _trees(self, front: Front, parts: list[Group], leaf: Leaf) -> Evaluator | None:
         reader = structure.forest_reader(leaf)
@@ -168,7 +167,6 @@ class _Compiler:
                 try:
                     return ForestTables(
                         front,
-                        self._material.base,
                         forest,
                         tier,
                         partial(evaluator, compiled=self._compiled),
@@ -195,7 +193,7 @@ class _Compiler:
                 crossings += [Crossing(group.columns[0], place, found) for place, found in cuts if len(found)]
             else:
                 computed.append(group)
-        found = breaks(front, self._material.base, crossings) if crossings else {}
+        found = breaks(front, crossings) if crossings else {}
         for group in continuous:
             axis = Intervals(group.columns[0], found.get(group.columns[0], np.empty(0)), compiled=self._compiled)
             axis.refused.update(refused_codes(self._estimator, self._model, self._material.base, axis, 0))
@@ -208,7 +206,7 @@ class _Compiler:
         computed = [group for group in parts if group.columns not in known]
         if not any(isinstance(item.axis, Words | Combinations) for item in coded):
             raise NotCompiled("it has no text to look up, and its classifier has no tables")
-        return Matrix(front, self._material.base, rest, leaf, coded, computed)
+        return Matrix(front, rest, leaf, coded, computed)
 
     def _axis(self, front: Front, group: Group) -> Axis | None:
         """Codes for a group of columns whose values are few; None for anything continuous."""

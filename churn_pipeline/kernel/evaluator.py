@@ -41,9 +41,25 @@ class Coordinate:
     axis: Axis
 
 
-def values_of(
-    front: Front, base: pa.RecordBatch, coordinates: Sequence[Coordinate], start: int = 0
-) -> list[npt.NDArray[np.float64]]:
+class Computed:
+    """Groups for which the real transformers run, all at once.
+
+    Attributes:
+        columns: of the customer.
+        outputs: of the matrix.
+    """
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self.groups = tuple(groups)
+        self.columns = [name for group in groups for name in group.columns]
+        self.outputs = np.concatenate([np.empty(0, np.intp), *(group.outputs for group in groups)])
+
+    def of(self, encoded: Encoded, front: Front) -> npt.NDArray[np.float64]:
+        """(n, outputs of the front), right in `outputs`."""
+        return encoded.computed(front, self.columns)
+
+
+def values_of(front: Front, coordinates: Sequence[Coordinate], start: int = 0) -> list[npt.NDArray[np.float64]]:
     """What the real front makes of each code's values, in one call.
 
     A code that the model refuses is NaN throughout; nobody looks at it, as its rows are refused too.
@@ -58,12 +74,12 @@ def values_of(
         return []
     rows, kept = [], []
     for item in coordinates:
-        made = changed(base, item.axis.values(start))
+        made = changed(front.base, item.axis.values(start))
         kept.append([i for i in range(made.num_rows) if start + i not in item.axis.refused])
         rows.append(made.take(pa.array(kept[-1], pa.int64())))
     whole = stacked(rows)
     answers = front.matrix(whole) if whole.num_rows else np.empty((0, 0))
-    standing = front.matrix(base)[0]
+    standing = front.standing[0]
     found, first = [], 0
     for item, places in zip(coordinates, kept, strict=True):
         table = np.full((item.axis.size - start, len(item.group.outputs)), np.nan)
@@ -90,6 +106,8 @@ class Evaluator(ABC):
     tier: str
     axes: Sequence[Axis]
     raw: Sequence[str]
+    _front: Front
+    _coded: Sequence[Coordinate]
 
     @abstractmethod
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
@@ -104,6 +122,13 @@ class Evaluator(ABC):
         del record, codes
         return None
 
-    @abstractmethod
     def extend(self, axis: Axis, start: int) -> None:
         """Take in the codes of an axis from `start` on."""
+        for place, item in enumerate(self._coded):
+            if item.axis is axis:
+                (new,) = values_of(self._front, [item], start)
+                self._grow(place, new)
+
+    @abstractmethod
+    def _grow(self, place: int, values: npt.NDArray[np.float64]) -> None:
+        """Append (new codes, outputs) to what is kept of a coordinate."""

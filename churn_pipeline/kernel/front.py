@@ -32,7 +32,7 @@ class Front:
     def __init__(self, chain: Sequence[Any], inputs: Sequence[ModelInput], base: pa.RecordBatch) -> None:
         self.chain = tuple(chain)
         self.inputs = tuple(inputs)
-        self._base = base
+        self.base = base
         self._names = [item.name for item in inputs]
         self._blocks = structure.blocks(self.chain[0], self._names) if self.chain else None
 
@@ -54,7 +54,7 @@ class Front:
 
     def with_gaps(self) -> Front:
         """The same, for a classifier that takes zeros of a sparse matrix for missing: they come out as NaN."""
-        return _Gappy(self.chain, self.inputs, self._base)
+        return _Gappy(self.chain, self.inputs, self.base)
 
     @property
     def sparse(self) -> bool:
@@ -64,7 +64,12 @@ class Front:
     @cached_property
     def sample(self) -> Any:
         """Outputs of the base customer, as a container."""
-        return self.raw(self._base)
+        return self.raw(self.base)
+
+    @cached_property
+    def standing(self) -> npt.NDArray[np.float64]:
+        """(1, outputs) of the base customer, as numbers."""
+        return self.matrix(self.base)
 
     def contain(self, matrix: npt.NDArray[np.float64]) -> Any:
         """A matrix in the container and type of the last transformer's own answers, as the classifier knows them."""
@@ -132,7 +137,7 @@ class Front:
     @cached_property
     def _first_of_base(self) -> npt.NDArray[np.float64]:
         with quiet():
-            found = self.chain[0].transform(frame(self._base, self.inputs))
+            found = self.chain[0].transform(frame(self.base, self.inputs))
         return structure.dense(found).astype(np.float64, copy=False)
 
     def _completed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -142,7 +147,7 @@ class Front:
             if name in batch.schema.names:
                 arrays.append(batch.column(name))
             else:
-                arrays.append(self._base.column(name).take(pa.array(np.zeros(batch.num_rows, np.int32))))
+                arrays.append(self.base.column(name).take(pa.array(np.zeros(batch.num_rows, np.int32))))
         return pa.RecordBatch.from_arrays(arrays, self._names)
 
 

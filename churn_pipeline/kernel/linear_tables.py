@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import LARGEST, Axis
+from churn_pipeline.kernel.codes import LARGEST
 from churn_pipeline.kernel.encoded import Encoded
-from churn_pipeline.kernel.evaluator import Coordinate, Evaluator, values_of
+from churn_pipeline.kernel.evaluator import Computed, Coordinate, Evaluator, values_of
 from churn_pipeline.kernel.front import Front
 from churn_pipeline.kernel.rows import changed
 from churn_pipeline.kernel.separable import Group
@@ -52,7 +52,7 @@ class Affine:
 
 
 def affine(
-    front: Front, group: Group, weights: npt.NDArray[np.float64], base: pa.RecordBatch, seen: npt.NDArray[np.float64]
+    front: Front, group: Group, weights: npt.NDArray[np.float64], seen: npt.NDArray[np.float64]
 ) -> Affine | None:
     """The contribution of a group of one continuous column, if it is affine wherever one looks.
 
@@ -61,21 +61,21 @@ def affine(
         seen: numbers of the column, the ends of its range among them.
     """
     column = group.columns[0]
-    kind = base.schema.field(column).type
+    kind = front.base.schema.field(column).type
     whole = pa.types.is_integer(kind)
     points = np.unique(np.concatenate([seen[~np.isnan(seen)], _FAR]))
     points = np.unique(np.rint(points[np.abs(points) < 2**31])) if whole else points
-    answers = front.partial(changed(base, {column: pa.array(points).cast(kind)}), group.columns)
+    answers = front.partial(changed(front.base, {column: pa.array(points).cast(kind)}), group.columns)
     real = answers[:, group.outputs] @ weights[group.outputs]
     (zero,), (unit,) = np.flatnonzero(points == 0), np.flatnonzero(points == 1e6)
-    found = Affine(column, (real[unit] - real[zero]) / 1e6, real[zero], _missing(front, group, weights, base))
+    found = Affine(column, (real[unit] - real[zero]) / 1e6, real[zero], _missing(front, group, weights))
     within = np.abs(found.of(points) - real) <= _AFFINE_WITHIN * np.maximum(1, np.abs(real))
     return found if within.all() else None
 
 
-def _missing(front: Front, group: Group, weights: npt.NDArray[np.float64], base: pa.RecordBatch) -> float:
+def _missing(front: Front, group: Group, weights: npt.NDArray[np.float64]) -> float:
     try:
-        answers = front.partial(changed(base, {group.columns[0]: [None]}), group.columns)
+        answers = front.partial(changed(front.base, {group.columns[0]: [None]}), group.columns)
     except (TypeError, ValueError):
         return np.nan  # refused: such rows go to the estimator, which says so in its own words
     return float(answers[0, group.outputs] @ weights[group.outputs])
@@ -97,7 +97,6 @@ class LinearTables(Evaluator):
     def __init__(
         self,
         front: Front,
-        base: pa.RecordBatch,
         weights: npt.NDArray[np.float64],
         start: float,
         link: int,
@@ -105,15 +104,13 @@ class LinearTables(Evaluator):
         affines: Sequence[Affine],
         computed: Sequence[Group],
     ) -> None:
-        self._front, self._base, self._weights, self.start, self.link = front, base, weights, start, link
-        self._coded, self._affines, self._computed = list(coded), list(affines), list(computed)
-        self._columns = [name for group in computed for name in group.columns]
-        self._outputs = np.concatenate([group.outputs for group in computed]) if computed else np.empty(0, np.intp)
+        self._front, self._weights, self.start, self.link = front, weights, start, link
+        self._coded, self._affines, self._computed = list(coded), list(affines), Computed(computed)
         self.axes = [item.axis for item in coded]
         self.raw = [item.column for item in affines]
         self._tables = [
             table @ weights[item.group.outputs]
-            for item, table in zip(coded, values_of(front, base, self._coded), strict=True)
+            for item, table in zip(coded, values_of(front, self._coded), strict=True)
         ]
 
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
@@ -144,9 +141,9 @@ class LinearTables(Evaluator):
             margin += added
         for affine_column in self._affines:
             margin += affine_column.of(encoded.numbers(affine_column.column))
-        if self._columns:
-            found = encoded.computed(self._front, self._columns)
-            margin += found[:, self._outputs] @ self._weights[self._outputs]
+        if self._computed.columns:
+            outputs = self._computed.outputs
+            margin += self._computed.of(encoded, self._front)[:, outputs] @ self._weights[outputs]
         return margin
 
     def parts(self, encoded: Encoded) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.float64]]]:
@@ -156,12 +153,12 @@ class LinearTables(Evaluator):
             yield item.group.columns, table.take(coded.table).take(coded.index)
         for flat in self._affines:
             yield (flat.column,), flat.of(encoded.numbers(flat.column))
-        for group in self._computed:
-            found = encoded.computed(self._front, self._columns)
+        for group in self._computed.groups:
+            found = self._computed.of(encoded, self._front)
             yield group.columns, found[:, group.outputs] @ self._weights[group.outputs]
 
     def one(self, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
-        if self._columns:
+        if self._computed.columns:
             return None
         margin = self.start
         for item, table in self._pairs():
@@ -181,11 +178,9 @@ class LinearTables(Evaluator):
         exponent = -self.link * margin
         return 1 / (1 + math.exp(exponent)) if exponent < _STEEPEST else 0.0
 
-    def extend(self, axis: Axis, start: int) -> None:
-        for place, (item, table) in enumerate(list(self._pairs())):
-            if item.axis is axis:
-                (new,) = values_of(self._front, self._base, [item], start)
-                self._tables[place] = np.append(table, new @ self._weights[item.group.outputs])
+    def _grow(self, place: int, values: npt.NDArray[np.float64]) -> None:
+        weights = self._weights[self._coded[place].group.outputs]
+        self._tables[place] = np.append(self._tables[place], values @ weights)
 
     def _pairs(self) -> Iterator[tuple[Coordinate, npt.NDArray[np.float64]]]:
         return zip(self._coded, self._tables, strict=True)

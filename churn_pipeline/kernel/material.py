@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.model_version import ModelVersion
-from churn_pipeline.kernel.rows import as_signature, changed
+from churn_pipeline.kernel.rows import as_signature, changed, stacked
 from churn_pipeline.kernel.separable import refusals
 
 #: Distinct values of a column that are kept.
@@ -82,13 +82,19 @@ def gather(
         raise NothingToProbe
     base = sample.slice(0, 1)
     known = structure.categories(estimator, [item.name for item in model.inputs])
-    pools: dict[str, pa.Array] = {}
-    refused: list[tuple[str, Any]] = []
+    found: dict[str, pa.Array] = {}
     for item in model.inputs:
         column = sample.column(item.name)
         more = pa.array([*extremes.get(item.name, ()), *known.get(item.name, ())], column.type, from_pandas=True)
-        found = pc.unique(pa.chunked_array([more, column])).slice(0, _KEPT)
-        bad = refusals(ask, changed(base, {item.name: found}))
-        refused += [(item.name, found[i].as_py()) for i in bad]
-        pools[item.name] = found.take(pa.array([i for i in range(len(found)) if i not in bad], pa.int64()))
+        found[item.name] = pc.unique(pa.chunked_array([more, column])).slice(0, _KEPT)
+    # All columns in one question: a call of the estimator costs more than the rows in it.
+    bad = refusals(ask, stacked([changed(base, {name: values}) for name, values in found.items()]))
+    pools: dict[str, pa.Array] = {}
+    refused: list[tuple[str, Any]] = []
+    first = 0
+    for name, values in found.items():
+        refused += [(name, values[i].as_py()) for i in range(len(values)) if first + i in bad]
+        kept = [i for i in range(len(values)) if first + i not in bad]
+        pools[name] = values.take(pa.array(kept, pa.int64()))
+        first += len(values)
     return Material(sample, pools, refused)

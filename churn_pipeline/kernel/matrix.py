@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from churn_pipeline.kernel import structure
-from churn_pipeline.kernel.codes import Axis
 from churn_pipeline.kernel.encoded import Encoded
-from churn_pipeline.kernel.evaluator import Coordinate, Evaluator, values_of
+from churn_pipeline.kernel.evaluator import Computed, Coordinate, Evaluator, values_of
 from churn_pipeline.kernel.front import Front
 from churn_pipeline.kernel.separable import Group
 from churn_pipeline.kernel.structure import Leaf
@@ -35,38 +33,32 @@ class Matrix(Evaluator):
     def __init__(
         self,
         front: Front,
-        base: pa.RecordBatch,
         rest: Sequence[Any],
         leaf: Leaf,
         coded: Sequence[Coordinate],
         computed: Sequence[Group],
     ) -> None:
-        self._front, self._base, self._rest, self._leaf = front, base, tuple(rest), leaf
-        self._coded = list(coded)
-        self._columns = [name for group in computed for name in group.columns]
-        self._outputs = np.concatenate([group.outputs for group in computed]) if computed else np.empty(0, np.intp)
+        self._front, self._rest, self._leaf = front, tuple(rest), leaf
+        self._coded, self._computed = list(coded), Computed(computed)
         self.axes = [item.axis for item in coded]
-        self.raw = self._columns
-        self._standing = front.matrix(base)
-        decided = [self._outputs, *(item.group.outputs for item in coded)]
-        self._fixed = np.setdiff1d(np.arange(self._standing.shape[1]), np.concatenate(decided))
-        self._tables = values_of(front, base, coded)
+        self.raw = self._computed.columns
+        decided = [self._computed.outputs, *(item.group.outputs for item in coded)]
+        self._fixed = np.setdiff1d(np.arange(front.standing.shape[1]), np.concatenate(decided))
+        self._tables = values_of(front, coded)
 
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
-        matrix = np.empty((encoded.rows, self._standing.shape[1]))
-        matrix[:, self._fixed] = self._standing[:, self._fixed]
+        matrix = np.empty((encoded.rows, self._front.standing.shape[1]))
+        matrix[:, self._fixed] = self._front.standing[:, self._fixed]
         for item, table in zip(self._coded, self._tables, strict=True):
             coded = encoded.coded(item.axis)
             matrix[:, item.group.outputs] = table.take(coded.table, axis=0).take(coded.index, axis=0)
-        if self._columns:
-            matrix[:, self._outputs] = encoded.computed(self._front, self._columns)[:, self._outputs]
+        if self._computed.columns:
+            outputs = self._computed.outputs
+            matrix[:, outputs] = self._computed.of(encoded, self._front)[:, outputs]
         found = self._front.contain(matrix)
         for transformer in self._rest:
             found = transformer.transform(found)
         return structure.answer(self._leaf, found)
 
-    def extend(self, axis: Axis, start: int) -> None:
-        for place, item in enumerate(self._coded):
-            if item.axis is axis:
-                (new,) = values_of(self._front, self._base, [item], start)
-                self._tables[place] = np.concatenate([self._tables[place], new])
+    def _grow(self, place: int, values: npt.NDArray[np.float64]) -> None:
+        self._tables[place] = np.concatenate([self._tables[place], values])

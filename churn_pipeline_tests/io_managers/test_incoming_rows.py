@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from churn_pipeline.resources.customer_sources.read_ahead import read_ahead
+from churn_pipeline.read_ahead import read_ahead
 
 
 def test_a_thread_of_its_own_reads_the_stream_in_order():

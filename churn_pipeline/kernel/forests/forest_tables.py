@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from churn_pipeline.kernel.codes import Axis
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import Coordinate, Evaluator, values_of
 from churn_pipeline.kernel.forests import forest as trees
@@ -37,7 +35,6 @@ class ForestTables(Evaluator):
     def __init__(
         self,
         front: Front,
-        base: pa.RecordBatch,
         forest: Forest,
         tier: str,
         make: MakeEvaluator,
@@ -45,7 +42,7 @@ class ForestTables(Evaluator):
         computed: Sequence[Group],
     ) -> None:
         self.tier, self.forest = tier, forest
-        self._front, self._base = front, base
+        self._front = front
         self._parts = list(coded), list(computed)
         used = set(forest.features)
         self._coded = [item for item in coded if used & set(item.group.outputs.tolist())]
@@ -57,7 +54,7 @@ class ForestTables(Evaluator):
         self.axes = [item.axis for item in coded]
         self.raw = [name for item in coded for name in item.axis.columns if item.axis.continuous] + self._columns
         fixed = self._fixed(used - {int(p) for item in coded for p in item.group.outputs} - set(outputs))
-        tables = zip(self._coded, values_of(front, base, self._coded), strict=True)
+        tables = zip(self._coded, values_of(front, self._coded), strict=True)
         values = [GroupValues(item.group.outputs, table) for item, table in tables]
         values += [GroupValues(np.array([place]), _between(cuts)) for place, cuts in self._cuts.items()]
         self._evaluator = make(forest, values + fixed)
@@ -77,7 +74,7 @@ class ForestTables(Evaluator):
 
     def remade(self, make: MakeEvaluator) -> ForestTables:
         """The same trees behind the same front, with something else to evaluate them."""
-        return ForestTables(self._front, self._base, self.forest, self.tier, make, *self._parts)
+        return ForestTables(self._front, self.forest, self.tier, make, *self._parts)
 
     def columns(self, feature: int) -> tuple[str, ...]:
         """Columns of the customer that decide a column of the classifier's matrix; none where nothing does."""
@@ -92,18 +89,15 @@ class ForestTables(Evaluator):
         found = [codes[id(item.axis)] for item in self._coded] + [0] * self._fixed_groups or [0]
         return float(self._evaluator.score(np.array(found, dtype=np.uint16).reshape(-1, 1))[0])
 
-    def extend(self, axis: Axis, start: int) -> None:
-        for place, item in enumerate(self._coded):
-            if item.axis is axis:
-                (new,) = values_of(self._front, self._base, [item], start)
-                self._evaluator.extend(place, new)
+    def _grow(self, place: int, values: npt.NDArray[np.float64]) -> None:
+        self._evaluator.extend(place, values)
 
     def _fixed(self, outputs: set[int]) -> list[GroupValues]:
         """Outputs that nothing decides, as a group of one code."""
         if not outputs:
             return []
         places = np.array(sorted(outputs))
-        return [GroupValues(places, self._front.matrix(self._base)[:, places])]
+        return [GroupValues(places, self._front.standing[:, places])]
 
 
 def _between(cuts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

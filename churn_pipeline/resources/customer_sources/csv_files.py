@@ -24,10 +24,10 @@ import pyarrow.csv as pacsv
 
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.rows import BrokenLine, SourceRows
+from churn_pipeline.read_ahead import read_ahead
 from churn_pipeline.resources.customer_sources.base import ROWS_PER_CHUNK, SourceEmpty, SourceUnreadable
 from churn_pipeline.resources.customer_sources.csv_lines import ScreenedLines, screen
 from churn_pipeline.resources.customer_sources.line_blocks import BLOCK_BYTES, LineBlocks, line_blocks
-from churn_pipeline.resources.customer_sources.read_ahead import read_ahead
 
 _HEADER_BYTES = 64 << 10
 

@@ -24,6 +24,7 @@ class LocalEngine(Engine):
     def __init__(self, plans: Plans) -> None:
         self._plans = plans
         self.canary: Comparison | None = None
+        self._plan: Plan | None = None
 
     def score(self, customers: Iterable[pa.RecordBatch], model: ModelVersion) -> Iterator[pa.RecordBatch]:
         """Score record batches in order.
@@ -43,7 +44,9 @@ class LocalEngine(Engine):
 
     def plan(self, model: ModelVersion) -> Plan:
         """The plan, made and proven when it is first asked for."""
-        return self._plans.of(model)
+        if self._plan is None or self._plan.model != model:
+            self._plan = self._plans.of(model)
+        return self._plan
 
     def _watch(self, batch: pa.RecordBatch, plan: Plan) -> None:
         """Score the first customers twice."""
