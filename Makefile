@@ -1,11 +1,12 @@
 # One target a job; `make help` lists them. Everything runs in .venv, from the lock files.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev format check test fast demo dev bench docs lock clean
+.PHONY: help install install-dev format check test fast kafka demo demo-stream dev bench torture docs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 CHURN_HOME ?= data/local
+KAFKA_PORT ?= 9092
 # Bytecode is compiled at install: without it every start is two to three times slower.
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 
@@ -34,6 +35,9 @@ install-dev: .venv/.installed-dev ## the same, with what developing needs
 demo: install ## from nothing to scores, in minutes
 	@$(BIN)/churn-pipeline demo
 
+demo-stream: install ## from messages to scores, with a broker and a daemon of its own
+	@$(BIN)/churn-pipeline demo-stream
+
 dev: install ## the Dagster UI on http://localhost:3000, with the runs of the demo
 	@mkdir -p "$(CHURN_HOME)/dagster" && cp dagster.yaml "$(CHURN_HOME)/dagster/"
 	DAGSTER_HOME="$(abspath $(CHURN_HOME))/dagster" $(BIN)/dagster dev -w workspace.yaml
@@ -49,11 +53,17 @@ check: install-dev ## lint, types, import law
 fast: install-dev ## the tests that need a minute
 	$(BIN)/pytest -m "not slow"
 
+kafka: install-dev ## Apache Kafka on loopback, until Ctrl-C (Java and Maven, no Docker)
+	@$(BIN)/python -m churn_pipeline_tests.kafka --port $(KAFKA_PORT)
+
 test: check ## lint, types, import law, all tests
 	$(BIN)/pytest
 
 bench: install-dev ## measure: ratios in one run
 	$(BIN)/python -m benchmarks
+
+torture: install-dev ## a million messages, killed and frozen; the account of every offset (an hour)
+	@$(BIN)/python -W ignore -m churn_pipeline_tests.kafka.torture --out "$(CHURN_HOME)/torture"
 
 docs: install-dev ## run every example and command of the documentation
 	$(BIN)/pytest churn_pipeline_tests/docs

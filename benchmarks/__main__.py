@@ -13,6 +13,7 @@ _PARTS = {
     "reasons": "reasons.measure",
     "floor": "tables.measure",
     "throughput": "throughput.measure",
+    "topics": "topics.measure",
     "memory": "memory.measure",
     "load": "loads.measure",
     "single": "single.measure",
@@ -20,7 +21,7 @@ _PARTS = {
     "help": "starts.first_answer",
     "memory50": "memory.measure_50",
 }
-_BY_ROWS = ("kernel", "reasons", "floor", "throughput")
+_BY_ROWS = ("kernel", "reasons", "floor", "throughput", "topics")
 
 
 def main() -> int:

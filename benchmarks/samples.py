@@ -68,9 +68,9 @@ def registry() -> str:
     return f"sqlite:///{home}/mlflow/mlflow.db"
 
 
-def deployment(home: Path, estimator: str = "logistic_regression") -> Deployment:
+def deployment(home: Path, estimator: str = "logistic_regression", **settings: str) -> Deployment:
     """A deployment with empty tables of its own that scores with an estimator of the registry."""
-    return deployments.test(home, tracking_uri=registry(), alias=estimator)
+    return deployments.test(home, tracking_uri=registry(), alias=estimator, **settings)
 
 
 def registered(deployment: Deployment) -> tuple[ModelVersion, Any]:

@@ -33,7 +33,7 @@ def whole_job(deployment: Deployment, source: Path) -> dict[str, float]:
     _drop_tables(deployment)
     with runs.local_instance(deployment.settings.folder) as instance:
         outcome = runs.score(deployment, runs.Request(source=str(source)), instance)
-        return _steps(instance, outcome.row.run_id)
+        return steps(instance, outcome.row.run_id)
 
 
 def tables_only(deployment: Deployment, source: Path) -> dict[str, float]:
@@ -50,7 +50,7 @@ def tables_only(deployment: Deployment, source: Path) -> dict[str, float]:
     }
     with runs.local_instance(deployment.settings.folder) as instance:
         done = definitions.resolve_job_def("write_tables").execute_in_process(instance=instance, run_config=config)
-        return _steps(instance, done.run_id)
+        return steps(instance, done.run_id)
 
 
 def timed(work: Callable[[Path], dict[str, float]], source: Path) -> dict[str, float]:
@@ -74,7 +74,7 @@ def _drop_tables(deployment: Deployment) -> None:
     shutil.rmtree(deployment.settings.folder / "tables", ignore_errors=True)
 
 
-def _steps(instance: dg.DagsterInstance, run_id: str) -> dict[str, float]:
+def steps(instance: dg.DagsterInstance, run_id: str) -> dict[str, float]:
     """Seconds of each step and check of a run."""
     seconds: dict[str, float] = defaultdict(float)
     for step in instance.get_run_step_stats(run_id):

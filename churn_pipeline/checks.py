@@ -21,6 +21,7 @@ from churn_pipeline.contract.columns import judge, rules_of
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import TableHandle, TableStore
 from churn_pipeline.io_managers.scored_batches import Ledger
+from churn_pipeline.io_managers.topic_batches import CustomerTopic, TopicState
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.read_ahead import read_ahead
 from churn_pipeline.resources.customer_sources.duplicates import IdRegister
@@ -29,6 +30,9 @@ from churn_pipeline.resources.model_registry import ModelRegistry
 
 #: How far the share predicted to churn may be from the share at training before it is worth a look.
 SHARE_BAND = 0.1
+
+#: Share of a topic's kept messages that must lie between what retention deletes next and what was not scored.
+LEAST_HEAD_ROOM = 0.1
 
 #: Sums of the same numbers in another order differ by less.
 _ROUNDING = 1e-9
@@ -195,6 +199,49 @@ def training_customers_are_both_kinds(training_customers: TableHandle) -> dg.Ass
     return dg.AssetCheckResult(passed=churned > 0 and stayed > 0, metadata={"churned": churned, "stayed": stayed})
 
 
+@dg.multi_asset_check(
+    name="check_customer_messages",
+    specs=[
+        dg.AssetCheckSpec(
+            "customer_messages_are_scored_in_time",
+            asset="customer_messages",
+            description="No more messages wait than one batch takes; a warning, not a stop.",
+        ),
+        dg.AssetCheckSpec(
+            "customer_messages_have_head_room",
+            asset="customer_messages",
+            description="Retention is not about to delete messages that were not scored; a warning, not a stop.",
+        ),
+    ],
+)
+def customer_messages_in_time(customer_topic: dg.ResourceParam[CustomerTopic]) -> Iterator[dg.AssetCheckResult]:
+    """The customer topic, as the sensor customer_batches sees it at each tick."""
+    if customer_topic.batches is None:
+        raise dg.Failure("No topic is named. Set CHURN_KAFKA_TOPIC and KAFKA_BOOTSTRAP_SERVERS.", allow_retries=False)
+    yield from topic_checks(customer_topic.batches.look())
+
+
+def topic_checks(state: TopicState) -> list[dg.AssetCheckResult]:
+    """Both checks of a topic, from what is known of it."""
+    lag, most = sum(state.lag.values()), state.batch_limit
+    late = f"{lag:,} messages wait; one batch takes {most:,}."
+    room = f"{state.head_room:.0%} of what is kept may be deleted before a message is lost."
+    return [
+        dg.AssetCheckResult(
+            asset_key="customer_messages",
+            check_name=name,
+            passed=passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=said,
+            metadata=metadata,
+        )
+        for name, passed, said, metadata in (
+            ("customer_messages_are_scored_in_time", lag <= most, late, {"lag": lag}),
+            ("customer_messages_have_head_room", state.head_room >= LEAST_HEAD_ROOM, room, {"share": state.head_room}),
+        )
+    ]
+
+
 def _rows(handle: TableHandle, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """A table's rows, the next ones being read while these are looked at."""
     return read_ahead(handle.stream(columns), depth=2)
@@ -249,4 +296,5 @@ ALL = [
     scored_batches_hold_each_batch_once,
     current_churn_scores_hold_each_customer_once,
     training_customers_are_both_kinds,
+    customer_messages_in_time,
 ]

@@ -16,6 +16,8 @@ gc.freeze()
 from churn_pipeline import deployments, jobs, schedules
 from churn_pipeline.deployments import Deployment
 from churn_pipeline.sensors.batch_alerts import batch_alerts
+from churn_pipeline.sensors.customer_batches import customer_batches
+from churn_pipeline.sensors.sensor_alerts import sensor_alerts
 
 
 def build_defs(deployment: Deployment, **overrides: Any) -> dg.Definitions:
@@ -26,8 +28,8 @@ def build_defs(deployment: Deployment, **overrides: Any) -> dg.Definitions:
     """
     return jobs.code_location(
         {**deployment.resources(), **overrides},
-        schedules=[schedules.score_daily, schedules.maintain_weekly],
-        sensors=[batch_alerts],
+        schedules=[schedules.score_daily, schedules.maintain_daily],
+        sensors=[batch_alerts, customer_batches, sensor_alerts],
     )
 
 

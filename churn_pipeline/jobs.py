@@ -14,7 +14,9 @@ from churn_pipeline.assets.customers import customers
 from churn_pipeline.assets.exported_predictions import exported_predictions
 from churn_pipeline.assets.model import churn_model
 from churn_pipeline.assets.predictions import churn_predictions
+from churn_pipeline.assets.published import published
 from churn_pipeline.assets.scored_batches import current_churn_scores, scored_batches
+from churn_pipeline.assets.topics import customer_messages
 from churn_pipeline.assets.training import trained_model, training_customers
 from churn_pipeline.io_managers.base import TableStore
 from churn_pipeline.io_managers.delta_tables import DeltaTables
@@ -22,7 +24,8 @@ from churn_pipeline.io_managers.maintenance import maintain
 from churn_pipeline.io_managers.run_values import RunValues
 
 #: Every asset, in the order of flow.
-ASSETS = [
+ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
+    customer_messages,
     training_customers,
     trained_model,
     churn_model,
@@ -31,6 +34,7 @@ ASSETS = [
     scored_batches,
     current_churn_scores,
     exported_predictions,
+    published,
 ]
 
 #: Tables a scoring run writes.
@@ -44,7 +48,7 @@ TABLES = (
 )
 
 #: Assets of a scoring run; training stays out of it.
-SCORING = ("churn_model", *TABLES, "exported_predictions")
+SCORING = ("churn_model", *TABLES, "exported_predictions", "prediction_messages", "dead_letters")
 TRAINING = ("training_customers", "trained_model")
 
 _KEEP_RUN_VALUES_DAYS = 30

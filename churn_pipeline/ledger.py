@@ -25,6 +25,7 @@ class ScoredBatch:
     Attributes:
         batch: source and bounds.
         contract: name of the contract.
+        bytes_read: what was read of the source.
         rows_read: rows and broken lines found within the bounds.
         rows_customers: of these, rows that kept the contract.
         rows_rejected: the others. `rows_read = rows_customers + rows_rejected`.
@@ -46,6 +47,7 @@ class ScoredBatch:
 
     batch: Batch
     contract: str
+    bytes_read: int
     rows_read: int
     rows_customers: int
     rows_rejected: int
@@ -104,6 +106,7 @@ LEDGER_SCHEMA = pa.schema(
     [
         ("batch", pa.string()),
         ("contract", pa.string()),
+        ("bytes_read", pa.int64()),
         ("rows_read", pa.int64()),
         ("rows_customers", pa.int64()),
         ("rows_rejected", pa.int64()),

@@ -11,7 +11,8 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,10 +21,11 @@ import dagster as dg
 
 from churn_pipeline import jobs
 from churn_pipeline.assets.customers import read_limit
-from churn_pipeline.batches import Batch
+from churn_pipeline.batches import TOPIC_SCHEME, Batch
+from churn_pipeline.contract.definition import nearest
 from churn_pipeline.contract.validation import RejectLimit
 from churn_pipeline.deployments import Deployment
-from churn_pipeline.errors import AlertError, ChurnPipelineError, TableError
+from churn_pipeline.errors import AlertError, ChurnPipelineError, TableError, UsageError
 from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan as KernelPlan
@@ -32,6 +34,7 @@ from churn_pipeline.resources.alerting import Alerts
 from churn_pipeline.resources.alerts import Alert
 from churn_pipeline.resources.customer_sources.duplicates import policy_of
 from churn_pipeline.resources.run_history import quick_history
+from churn_pipeline.resources.run_processes import HOST, lost_runs, this_process
 from churn_pipeline.sensors.batch_alerts import stage_and_cause
 
 #: Metrics of a trained version, as `training/evaluation.py` names them.
@@ -42,8 +45,8 @@ _log = logging.getLogger(__name__)
 _INSTANCE_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 
 
-#: Tags of a run in a process of ours: which process, on which machine.
-_HOST, _PROCESS = "churn/host", "churn/process"
+class BatchUnknown(UsageError):
+    """A batch was named that the ledger does not have."""
 
 
 class CheckFailed(TableError):
@@ -56,6 +59,7 @@ class Request:
 
     Attributes:
         batch: bounds fixed by `plan_scoring`.
+        update_current: whether a batch that is scored again replaces current scores.
         model: alias or version.
     """
 
@@ -66,6 +70,7 @@ class Request:
     backend: str | None = None
     reject_limit: str | None = None
     duplicates: str | None = None
+    update_current: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,37 @@ def plan_scoring(deployment: Deployment, request: Request) -> Plan:
     )
 
 
+def plan_again(
+    deployment: Deployment,
+    what: str,
+    model: str | None,
+    bounds: Mapping[int, tuple[int, int]] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Request:
+    """What scores records once more, by the model version that an alias or a version number stands for now.
+
+    Args:
+        what: id of a batch that is done; or `kafka:TOPIC`, for messages of it (see `TopicBatches.again`).
+
+    Raises:
+        BatchUnknown: the ledger has no such batch.
+        NothingToScore, MessagesLost: the topic has no such messages, or has them no longer.
+    """
+    defaults = deployment.defaults()
+    version = deployment.model_registry().resolve(defaults.model_name, model or defaults.alias, deployment.contract())
+    again = f"{version.name}/{version.version}"
+    if what.startswith(TOPIC_SCHEME):
+        topic = deployment.topic_batches(what.removeprefix(TOPIC_SCHEME))
+        return Request(batch=topic.again(again, bounds, since, until), model=version.version)
+    done = {row.batch.id: row.batch for row in Ledger(deployment.table_store()).all()}
+    if what not in done:
+        raise BatchUnknown(
+            f"The ledger has no batch {what!r}{nearest(what, done)}. churn-pipeline batches lists those that are done."
+        )
+    return Request(batch=replace(done[what], again=again), model=version.version)  # type: ignore[type-var]
+
+
 def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance, **overrides: Any) -> Outcome:
     """Run the job `score_customers` in this process, and alert.
 
@@ -160,6 +196,7 @@ def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance
         ),
         "churn_model": _given(alias_or_version=request.model),
         "score_customers_of_batch": _given(backend=request.backend),
+        "current_churn_scores": _given(update=request.update_current or None),
     }
     run_id = str(uuid4())
     try:
@@ -176,7 +213,7 @@ def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance
         raise
     store = overrides.get("table_store") or deployment.table_store()
     row = next(row for row in Ledger(store).find(batch))
-    sent = alerts.completed(row)
+    sent = not batch.again and alerts.completed(row)
     return Outcome(row, {name: store.location(name) for name in jobs.TABLES}, alerts.completion(row), sent)
 
 
@@ -235,29 +272,17 @@ def _run(
         },
         instance=instance,
         run_id=run_id,
-        tags={**tags, _HOST: socket.gethostname(), _PROCESS: str(os.getpid())},
+        tags={**tags, **this_process()},
     )
 
 
 def _end_lost_runs(instance: dg.DagsterInstance) -> None:
-    """Close the runs whose process was killed: nobody else would, and the UI would show them as going on for ever.
+    """Close the runs of this machine whose process was killed.
 
     Cancelled, not failed: the next attempt, which finds them, is under way, and one batch is one alert.
     """
-    going = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
-    for run in instance.get_runs(dg.RunsFilter(statuses=going, tags={_HOST: socket.gethostname()})):
-        if not _is_alive(int(run.tags[_PROCESS])):
-            instance.report_run_canceled(run, "The process of this run ended before it was done; the batch was not.")
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    for run in lost_runs(instance, {HOST: socket.gethostname()}):
+        instance.report_run_canceled(run, "The process of this run ended before it was done; the batch was not.")
 
 
 def _tell(alerts: Alerts, error: Exception, *said: Any) -> None:

@@ -15,10 +15,10 @@ score_daily = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.STOPPED,
 )
 
-maintain_weekly = dg.ScheduleDefinition(
-    name="maintain_weekly",
+maintain_daily = dg.ScheduleDefinition(
+    name="maintain_daily",
     job=maintain_tables,
-    cron_schedule="0 3 * * 0",
-    description="Upkeep of the tables, Sundays at three, UTC.",
+    cron_schedule="0 3 * * *",
+    description="Upkeep of the tables, every day at three, UTC.",
     default_status=dg.DefaultScheduleStatus.STOPPED,
 )

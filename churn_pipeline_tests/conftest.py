@@ -1,7 +1,7 @@
 """What every test has: a tier, no environment of the developer's, and warnings that are errors.
 
-Tiers: fast (unmarked), `slow`, and later `spark`, `kafka`, `browser`. A test belongs to the lowest one that can
-prove it.
+Tiers: fast (unmarked), `slow`, `kafka` (slow, and needs a real broker), and later `spark`, `browser`. A test belongs to
+the lowest one that can prove it.
 """
 
 import os
@@ -13,6 +13,14 @@ import pytest
 from churn_pipeline import deployments
 from churn_pipeline.deployments import Settings
 from churn_pipeline_tests.builders import trained_home
+from churn_pipeline_tests.kafka.fixtures import (  # noqa: F401 - fixtures for all
+    BROKERS,
+    kafka_broker,
+    make_topic,
+    new_broker,
+    new_cluster,
+    secured_broker,
+)
 from churn_pipeline_tests.resources.alert_servers import webhook
 
 #: An unmarked test that takes longer than this on two slow cores belongs to the slow tier.
@@ -28,9 +36,12 @@ def no_settings_of_the_developer(monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """A whole flow on a trained home is slow, whichever package its test is in."""
+    """What a test asks for decides its tier: a whole flow on a trained home is slow, and so is a real broker."""
     for item in items:
-        if "_trained" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if not BROKERS.isdisjoint(fixtures):
+            item.add_marker(pytest.mark.kafka)
+        if "_trained" in fixtures or item.get_closest_marker("kafka"):
             item.add_marker(pytest.mark.slow)
 
 

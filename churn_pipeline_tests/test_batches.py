@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn_pipeline.batches import Batch, FileBound
+from churn_pipeline.batches import Batch, FileBatch, FileBound, OffsetBatch, OffsetRange
 
 JUNE = datetime(2026, 6, 30, 23, 59, 59, tzinfo=UTC)
 JULY = datetime(2026, 7, 1, 0, 0, 1, tzinfo=UTC)
 OLD = FileBound("/data/in/a.csv", 10, "aa" * 32, JUNE)
 NEW = FileBound("/data/in/b.csv", 20, "bb" * 32, JULY)
-BATCH = Batch("/data/in/*.csv", "csv", (OLD, NEW))
+BATCH = FileBatch("/data/in/*.csv", "csv", (OLD, NEW))
 
 moments = st.datetimes(datetime(1980, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC))
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -20,7 +20,7 @@ bounds = st.builds(
     FileBound, texts, st.integers(0, 2**50), st.text("0123456789abcdef", min_size=64, max_size=64), moments
 )
 batches = st.builds(
-    Batch, texts, st.sampled_from(["csv", "parquet", "jsonl"]), st.lists(bounds, max_size=4).map(tuple),
+    FileBatch, texts, st.sampled_from(["csv", "parquet", "jsonl"]), st.lists(bounds, max_size=4).map(tuple),
     st.none() | st.integers(0, 10**9),
 )  # fmt: skip
 
@@ -92,7 +92,7 @@ def test_the_date_does_not_depend_on_the_zone_the_time_was_written_in():
 
 
 def test_a_batch_without_files_still_has_an_id_and_a_date():
-    empty = Batch("/data/none", "csv", ())
+    empty = FileBatch("/data/none", "csv", ())
     assert empty.id.startswith("none-")
     assert empty.date == date(1970, 1, 1)
     assert empty.size == 0
@@ -100,3 +100,25 @@ def test_a_batch_without_files_still_has_an_id_and_a_date():
 
 def test_the_size_is_that_of_all_files():
     assert BATCH.size == 30
+
+
+RANGES = (OffsetRange("customers", 0, 10, 25), OffsetRange("customers", 3, 0, 7))
+OFFSETS = OffsetBatch("customers", "AbC", RANGES, JULY)
+
+
+def test_ranges_of_offsets_survive_run_config_and_print_as_people_write_them():
+    value = json.loads(json.dumps(OFFSETS.to_json()))
+    assert Batch.from_json(value) == OFFSETS
+    assert value["offsets"] == {"customers": {"0": [10, 25], "3": [0, 7]}}
+    assert [str(r) for r in RANGES] == ["customers/0/10-25", "customers/3/0-7"]
+
+
+def test_the_moment_of_planning_gives_the_date_and_no_part_of_the_id():
+    later = OffsetBatch("customers", "AbC", RANGES, JUNE)
+    assert later.id == OFFSETS.id
+    assert (later.date, OFFSETS.date) == (JUNE.date(), JULY.date())
+
+
+def test_the_same_offsets_of_a_topic_made_again_are_another_batch():
+    assert OffsetBatch("customers", "AbD", RANGES, JULY).id != OFFSETS.id
+    assert OffsetBatch("customers", None, RANGES, JULY).id.startswith("customers-")

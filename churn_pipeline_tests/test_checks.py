@@ -9,7 +9,7 @@ import pytest
 
 from churn_pipeline import checks
 from churn_pipeline.assets.predictions import predictions_schema, unscored_schema
-from churn_pipeline.batches import Batch, FileBound
+from churn_pipeline.batches import FileBatch, FileBound
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.validation import customers_schema, rejected_schema, validate
 from churn_pipeline.io_managers.base import Rows, TableHandle
@@ -20,7 +20,7 @@ from churn_pipeline.sample import sample
 
 TELCO = Contract.load("telco")
 AT = datetime(2026, 1, 2, tzinfo=UTC)
-BATCH = Batch("c.csv", "csv", (FileBound("/c.csv", 1, "0", AT),))
+BATCH = FileBatch("c.csv", "csv", (FileBound("/c.csv", 1, "0", AT),))
 MODEL = ModelVersion("m", "1", "models:/m/1", "", "sklearn", (), 0.5, ("0", "1"), 1)
 CUSTOMERS, REJECTED = customers_schema(TELCO), rejected_schema(TELCO)
 PREDICTIONS, UNSCORED = predictions_schema(TELCO), unscored_schema(TELCO)

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from churn_pipeline.assets.columns import column_schema
 from churn_pipeline.assets.defaults import RunDefaults
+from churn_pipeline.assets.topics import customer_messages
 from churn_pipeline.batches import Batch
 from churn_pipeline.contract.columns import judge, rules_of
 from churn_pipeline.contract.definition import Contract
@@ -38,7 +39,7 @@ class RejectLimitInvalid(UsageError):
 class CustomersConfig(dg.Config):
     """What to read. Everything has a default from the deployment's settings."""
 
-    source: str | None = Field(None, description="File, folder or glob of CSV, Parquet or JSON Lines.")
+    source: str | None = Field(None, description="File, folder or glob of CSV, Parquet or JSON Lines; or kafka:TOPIC.")
     batch: dict[str, Any] | None = Field(None, description="Bounds fixed by an earlier plan; a retry reads the same.")
     limit: int | None = Field(None, description="Read only this many rows.", gt=0)
     reject_limit: str | None = Field(None, description="Most rejected rows: a count (100) or a share (0.05).")
@@ -61,6 +62,7 @@ def read_limit(text: str | None, default: RejectLimit) -> RejectLimit:
     name="read_customers",
     description="Read one batch of the source and split it by the contract.",
     group_name="scoring",
+    deps=[customer_messages],
     outs={
         "customers": dg.AssetOut(
             io_manager_key="tables",
@@ -91,7 +93,8 @@ def customers(
     batch = Batch.from_json(config.batch) if config.batch else None
     source = customer_source(batch.source if batch else config.source or defaults.source)
     batch = batch or source.plan(config.limit)
-    context.log.info("Batch %s: %d files, %d bytes of %s.", batch.id, len(batch.files), batch.size, batch.source)
+    context.log.info("Batch %s: %s.", batch.id, batch.describe())
+    source.claim(batch)
     context.instance.add_run_tags(context.run.run_id, {"churn/batch": batch.id})
     policy = policy_of(config.duplicates or defaults.duplicates)
     tally = Tally(read_limit(config.reject_limit, defaults.reject_limit))
@@ -133,7 +136,7 @@ def split(
     """Yield customers and put the rest aside; raises before the end, so that nothing is committed, past a limit."""
     started, started_at = time.monotonic(), datetime.now(UTC)
     superseded = None if policy == "keep" else superseded_by(policy, _ids(source, batch, contract))
-    repeated = 0
+    repeated = size = 0
     # Parsing, judging and writing are a thread each.
     with closing(IdRegister()) as register, closing(read_ahead(source.read(batch, contract), depth=2)) as ahead:
         for found in ahead:
@@ -141,6 +144,7 @@ def split(
             part = validate(found, contract, batch.as_of, superseded=mask)
             tally.add(part)
             rejected.add(part.rejected)
+            size += sum(map(len, found.raw or ())) + sum(len(line.raw or b"") for line in found.broken)
             if mask is None:
                 register.add(part.customers.column(contract.id.column))
             else:
@@ -149,7 +153,9 @@ def split(
             yield part.customers
         tally.finish()
         repeated += register.repeated()
+    size = batch.size if batch.size is not None else size
     notes.update(
+        bytes_read=size,
         rows_read=tally.read,
         rows_duplicate=repeated,
         cells_cleaned=dict(tally.cleaned),
@@ -164,7 +170,7 @@ def split(
             "rows_read": tally.read,
             "rows_duplicate": repeated,
             "cells_cleaned": sum(tally.cleaned.values()),
-            "bytes_read": batch.size,
+            "bytes_read": size,
         }
     )
 

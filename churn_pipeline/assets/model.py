@@ -10,6 +10,7 @@ from churn_pipeline.assets.defaults import RunDefaults
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.resources.model_registry import ModelRegistry
+from churn_pipeline.resources.run_processes import this_process
 
 
 class ChurnModelConfig(dg.Config):
@@ -37,6 +38,8 @@ def churn_model(
     defaults: dg.ResourceParam[RunDefaults],
 ) -> dg.MaterializeResult[ModelVersion]:
     """The model version that scores: its alias resolved once, held against the contract, its example scored."""
+    # First thing in a run, so that one that is killed is not taken for one that goes on.
+    context.instance.add_run_tags(context.run.run_id, this_process())
     asked = config.alias_or_version or defaults.alias
     version = model_registry.resolve(defaults.model_name, asked, contract)
     context.log.info("%s is %s, threshold %.3g.", asked, version, version.threshold)

@@ -3,10 +3,12 @@
 Belongs here: the ledger row of a finished batch, and what follows it. Does not: predictions, alerts.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pyarrow as pa
+from pydantic import Field
 
 from churn_pipeline.assets.columns import column_schema
 from churn_pipeline.assets.predictions import predictions_schema
@@ -67,9 +69,16 @@ def scored_batches(
     )
 
 
+class CurrentScoresConfig(dg.Config):
+    """Whether a batch that was scored again counts."""
+
+    update: bool = Field(False, description="Let a batch that was scored again replace current scores.")
+
+
 @dg.asset(
     group_name="scoring",
     io_manager_key="current_scores",
+    output_required=False,
     owners=["team:retention"],
     kinds={"deltalake", "table"},
     code_version="1",
@@ -77,15 +86,23 @@ def scored_batches(
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36)),
 )
 def current_churn_scores(
-    scored_batches: TableHandle, churn_predictions: TableHandle, contract: dg.ResourceParam[Contract]
-) -> dg.MaterializeResult[Rows]:
+    context: dg.AssetExecutionContext,
+    config: CurrentScoresConfig,
+    scored_batches: TableHandle,
+    churn_predictions: TableHandle,
+    contract: dg.ResourceParam[Contract],
+) -> Iterator[dg.MaterializeResult[Rows]]:
     """The newest score of every customer: what a retention team works from."""
-    assert churn_predictions.batch is not None
+    batch = churn_predictions.batch
+    assert batch is not None
     del scored_batches  # only after the ledger row: a batch that is not done is nobody's current score
+    if batch.again and not config.update:
+        context.log.info("Batch %s was scored again by %s; current scores stay as they are.", batch.id, batch.again)
+        return
     schema = predictions_schema(contract)
     metadata = {"dagster/column_schema": column_schema(schema, contract)}
     stream = churn_predictions.stream(schema.names)
-    return dg.MaterializeResult(value=Rows(churn_predictions.batch, schema, stream, metadata=metadata))
+    yield dg.MaterializeResult(value=Rows(batch, schema, stream, metadata=metadata))
 
 
 def ledger_row(
@@ -110,6 +127,7 @@ def ledger_row(
     return ScoredBatch(
         batch=customers.batch,
         contract=contract.name,
+        bytes_read=int(notes["bytes_read"]),
         rows_read=int(notes["rows_read"]),
         rows_customers=customers.rows,
         rows_rejected=rejected.rows,

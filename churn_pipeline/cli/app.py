@@ -6,11 +6,16 @@ Belongs here: putting the commands together. Does not: any command.
 import click
 
 from churn_pipeline.cli.batches import batches
+from churn_pipeline.cli.broker import broker
 from churn_pipeline.cli.command import Commands
 from churn_pipeline.cli.contract import contract
 from churn_pipeline.cli.demo import demo
+from churn_pipeline.cli.demo_stream import demo_stream
 from churn_pipeline.cli.doctor import doctor
 from churn_pipeline.cli.plan import plan
+from churn_pipeline.cli.produce import produce
+from churn_pipeline.cli.replay_dead_letters import replay_dead_letters
+from churn_pipeline.cli.rescore import rescore
 from churn_pipeline.cli.run import run
 from churn_pipeline.cli.sample import sample
 from churn_pipeline.cli.score import score
@@ -44,7 +49,23 @@ def app() -> None:
     """
 
 
-for _command in (demo, score, plan, run, train, show, batches, contract, sample, doctor):
+for _command in (
+    demo,
+    demo_stream,
+    score,
+    plan,
+    run,
+    train,
+    show,
+    batches,
+    rescore,
+    replay_dead_letters,
+    contract,
+    sample,
+    broker,
+    produce,
+    doctor,
+):
     app.add_command(_command)
 
 

@@ -14,6 +14,7 @@ from churn_pipeline.cli.command import Answer, Command
 from churn_pipeline.cli.scoring import deployment_of, require_home
 
 if TYPE_CHECKING:
+    from dagster import DagsterInstance
     from rich.console import RenderableType
 
     from churn_pipeline.deployments import Deployment
@@ -35,11 +36,7 @@ def demo() -> Answer:
     require_home(deployment)
     make_samples(deployment)
     with runs.local_instance(deployment.settings.folder) as instance:
-        if not _has_model(deployment):
-            _say("Training a model: there is none yet …")
-            with progress_bar("Training"):
-                trained = runs.train(deployment, None, None, instance)
-            _say(f"{trained.model_name} version {trained.model_version}: {trained.verdict}")
+        train_if_needed(deployment, instance)
         _say("Scoring …")
         with progress_bar("Starting") as progress:
             outcome = runs.score(deployment, runs.Request(), instance, progress=progress)
@@ -62,6 +59,19 @@ def make_samples(deployment: Deployment) -> None:
             _say(f"Making {path}: {rows:,} made-up customers …")
             table = sample(contract, rows, seed=seed, label=label, broken=broken)
             export_file(path, table.to_batches(), table.schema)
+
+
+def train_if_needed(deployment: Deployment, instance: DagsterInstance) -> None:
+    """Train and register a model on the training source, unless there is one."""
+    from churn_pipeline import runs
+    from churn_pipeline.cli.progress_bar import progress_bar
+
+    if _has_model(deployment):
+        return
+    _say("Training a model: there is none yet …")
+    with progress_bar("Training"):
+        trained = runs.train(deployment, None, None, instance)
+    _say(f"{trained.model_name} version {trained.model_version}: {trained.verdict}")
 
 
 def _has_model(deployment: Deployment) -> bool:

@@ -1,6 +1,6 @@
 """`churn-pipeline doctor`: is everything there that a run needs?
 
-Belongs here: the command and its table. Does not: looking (`examination.py`).
+Belongs here: the command and its table. Does not: looking (`examination*.py`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def doctor(contract: str | None) -> Answer:
     for item in findings:
         said = Text(item.found)
         if item.fix:
-            said.append(f"{' ' if item.found else ''}{item.fix}", style="" if item.status == "ok" else "bold")
+            gap = "\n" if "\n" in item.found else " " if item.found else ""
+            said.append(f"{gap}{item.fix}", style="" if item.status == "ok" else "bold")
         lines.append((Text(item.status, style=_STYLES[item.status]), item.subject, said))
     verdict = "Everything a run needs is there." if not faults else f"{report.count(faults, 'fault')} to repair."
     table = report.table({"Status": "left", "What": "left", "Found, and what to do": "left"}, lines)

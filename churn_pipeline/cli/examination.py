@@ -1,6 +1,7 @@
 """What `doctor` looks at, one function a thing: reachable, permitted, of which version, fitting the contract.
 
-Belongs here: looking without writing, and the fix in words. Does not: the table it is shown in (`doctor.py`).
+Belongs here: looking without writing, and the fix in words. Does not: Kafka (`examination_kafka.py`), the daemon
+(`examination_daemon.py`), the table it is shown in (`doctor.py`).
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from churn_pipeline.cli.findings import Finding, Status, found_by
 from churn_pipeline.cli.output import require_writable
 from churn_pipeline.errors import ChurnPipelineError
 
@@ -24,23 +27,10 @@ if TYPE_CHECKING:
 _TOO_LITTLE, _LITTLE = 200_000_000, 2_000_000_000
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What was found of one thing.
-
-    Attributes:
-        status: `look` is no fault for scoring, and someone should look at it.
-        fix: what to do about it; empty if nothing is to be done.
-    """
-
-    subject: str
-    status: Literal["ok", "look", "fault"]
-    found: str
-    fix: str = ""
-
-
 def examine(contract: str | None) -> list[Finding]:
     """Look at everything; what cannot be looked at because of an earlier fault says so."""
+    from churn_pipeline.cli.examination_daemon import daemon_findings
+    from churn_pipeline.cli.examination_kafka import kafka_findings
     from churn_pipeline.cli.scoring import deployment_of
 
     findings = [_python()]
@@ -49,20 +39,11 @@ def examine(contract: str | None) -> list[Finding]:
     except ChurnPipelineError as error:
         return [*findings, Finding("settings", "fault", "", str(error))]
     for subject, look in _LOOKS.items():
-        try:
-            findings.append(look(deployment))
-        except ChurnPipelineError as error:
-            findings.append(_fault(subject, str(error), findings))
-    return findings
-
-
-def _fault(subject: str, message: str, before: list[Finding]) -> Finding:
-    # Labelled customers are needed to train, and a run that scores does without.
-    status: Literal["look", "fault"] = "look" if subject == "training source" else "fault"
-    same = next((finding.subject for finding in before if finding.fix == message), None)
-    if same:
-        return Finding(subject, status, f"The same as {same}.")
-    return Finding(subject, status, "", message)
+        found = found_by(subject, partial(look, deployment), findings)
+        # Labelled customers are needed to train, and a run that scores does without.
+        bearable = subject == "training source" and found.status == "fault"
+        findings.append(replace(found, status="look") if bearable else found)
+    return [*findings, *kafka_findings(deployment), *daemon_findings(deployment)]
 
 
 def _python() -> Finding:
@@ -84,7 +65,7 @@ def _home(deployment: Deployment) -> Finding:
     found = f"{home} {'can be written' if home.is_dir() else 'can be made'}; {size(free)} free."
     if free > _LITTLE:
         return Finding("home", "ok", found)
-    status: Literal["look", "fault"] = "fault" if free < _TOO_LITTLE else "look"
+    status: Status = "fault" if free < _TOO_LITTLE else "look"
     return Finding("home", status, found, "Free space, or set CHURN_HOME to another disk.")
 
 
@@ -129,12 +110,16 @@ def _training_source(deployment: Deployment) -> Finding:
 
 
 def _customers(subject: str, deployment: Deployment, location: str, *, with_label: bool) -> Finding:
+    from churn_pipeline.batches import TOPIC_SCHEME, FileBatch
     from churn_pipeline.cli.report import count, place, size
 
+    if location.startswith(TOPIC_SCHEME):
+        return Finding(subject, "ok", f"{location}: a topic, whose messages name their own columns.")
     source = deployment.open_source(location)
     batch = source.plan()
     for partition, names in source.columns(batch).items():
         deployment.contract().check_columns(names, partition, with_label=with_label)
+    assert isinstance(batch, FileBatch)
     many = f"{count(len(batch.files), 'file')}, {size(batch.size)}"
     return Finding(subject, "ok", f"{place(location)}: {many}, every column of the contract.")
 

@@ -15,6 +15,7 @@ from churn_pipeline.cli.scoring import Asked, asked, scoring_arguments
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from churn_pipeline.batches import Batch
     from churn_pipeline.cli.rehearsal import Rehearsal
     from churn_pipeline.runs import Plan
 
@@ -71,14 +72,21 @@ def _for_people(what: Asked, planned: Plan, found: Rehearsal) -> list[Renderable
     ]
 
 
+def _bounds(batch: Batch) -> dict[str, Any]:
+    from churn_pipeline.batches import FileBatch
+
+    if not isinstance(batch, FileBatch):
+        return batch.to_json()
+    files = [{"path": file.path, "bytes": file.size, "sha256": file.sha256} for file in batch.files]
+    return {"format": batch.format, "files": files, "bytes": batch.size}
+
+
 def _as_json(what: Asked, planned: Plan, found: Rehearsal) -> dict[str, Any]:
     batch, tally = planned.batch, found.tally
     return {
         "batch_id": batch.id,
         "source": batch.source,
-        "format": batch.format,
-        "files": [{"path": file.path, "bytes": file.size, "sha256": file.sha256} for file in batch.files],
-        "bytes": batch.size,
+        **_bounds(batch),
         "columns": planned.columns,
         "rows_read": tally.read,
         "rows_customers": tally.customers,

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 #: Loggers and how loud they stay. By the first, Dagster prints a failed step's traceback twice (see `runs.py`).
 _LOUDNESS = {
     "churn_pipeline.runs": logging.CRITICAL,
+    "churn_pipeline.librdkafka": logging.CRITICAL,
     "alembic": logging.ERROR,
     "mlflow": logging.ERROR,
 }

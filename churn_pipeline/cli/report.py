@@ -103,6 +103,10 @@ def table(columns: Mapping[str, str], rows: Sequence[Sequence[RenderableType]]) 
 
 def source_of(batch: Batch) -> str:
     """What a batch was read from."""
+    from churn_pipeline.batches import FileBatch
+
+    if not isinstance(batch, FileBatch):
+        return batch.describe()
     many = f", {count(len(batch.files), 'file')}" if len(batch.files) != 1 else ""
     first = "" if batch.limit is None else f", first {count(batch.limit, 'row')}"
     return f"{place(batch.source)} ({batch.format}, {size(batch.size)}{many}{first})"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -40,6 +41,20 @@ class LimitType(click.ParamType[str]):
         except ValueError:
             self.fail(f"{value!r} is no limit. Write a count such as 100, or a share such as 0.05.", param, ctx)
         return str(value)
+
+
+class Moment(click.ParamType[datetime]):
+    """A time, UTC if it names no zone."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read ISO 8601."""
+        try:
+            at = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time. Write it as 2026-11-01T00:00:00Z.", param, ctx)
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 contract_option = click.option("--contract", metavar="NAME|FILE", help="Contract: one that ships, or a YAML file.")

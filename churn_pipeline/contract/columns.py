@@ -20,6 +20,9 @@ from churn_pipeline.contract.definition import ARROW_TYPES, Cleaning, Contract
 
 Mask = npt.NDArray[np.bool_]
 
+#: Characters of the longest id. Ids are keys of messages, and a key that no broker takes would hold up its batch.
+LONGEST_ID = 1_000
+
 #: What a cell is called that cannot be read as its type.
 UNREADABLE = {
     "number": "not_a_number",
@@ -39,7 +42,7 @@ class ColumnRules:
         name: column in the `customers` table.
         source: column in the customer's file.
         kind: a contract type, or `timestamp`.
-        identifies: the id; an empty text identifies nobody and counts as missing.
+        identifies: the id; an empty text identifies nobody and counts as missing, one past `LONGEST_ID` is refused.
     """
 
     name: str
@@ -292,6 +295,8 @@ def _out_of_bounds(values: pa.Array, rules: ColumnRules) -> dict[str, Mask]:
             found["not_allowed"] = ~allowed[codes] & _mask(values.is_valid())
     elif rules.kind == "number" and not pc.all(finite := pc.is_finite(values)).as_py():
         found["not_finite"] = ~_mask(finite.fill_null(True))
+    if rules.identifies and (pc.max(lengths := pc.utf8_length(values)).as_py() or 0) > LONGEST_ID:
+        found["too_long"] = _mask(pc.greater(lengths, LONGEST_ID).fill_null(False))
     if rules.min is not None or rules.max is not None:
         found.update(_out_of_range(values, rules))
     if "not_finite" in found:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from churn_pipeline.contract.columns import UNREADABLE, ColumnRules, rules_of
+from churn_pipeline.contract.columns import LONGEST_ID, UNREADABLE, ColumnRules, rules_of
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.errors import ContractError
 
@@ -98,6 +98,8 @@ def _column(r: ColumnRules) -> "pa.Column":
     checks = [pa.Check(lambda cell: cell is not _UNREAD, name=UNREADABLE[r.kind], element_wise=True, ignore_na=True)]
     if r.allowed is not None:
         checks.append(rule("not_allowed", lambda cell: cell in (r.allowed or ())))
+    if r.identifies:
+        checks.append(rule("too_long", lambda cell: len(cell) <= LONGEST_ID))
     if r.kind == "number":
         checks.append(rule("not_finite", math.isfinite))
     if (lowest := r.min) is not None:

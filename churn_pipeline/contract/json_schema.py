@@ -5,7 +5,7 @@ Belongs here: the translation (JSON Schema 2020-12). Does not: judging records.
 
 from typing import Any
 
-from churn_pipeline.contract.columns import ColumnRules, rules_of
+from churn_pipeline.contract.columns import LONGEST_ID, ColumnRules, rules_of
 from churn_pipeline.contract.definition import Contract
 
 _TYPES = {"number": "number", "integer": "integer", "category": "string", "boolean": "boolean", "text": "string"}
@@ -44,7 +44,7 @@ def _property(r: ColumnRules, description: str) -> dict[str, Any]:
     else:
         said = {"type": _TYPES[r.kind]}
         if r.identifies:
-            said["minLength"] = 1
+            said |= {"minLength": 1, "maxLength": LONGEST_ID}
         if r.min is not None:
             said["minimum"] = r.min
         if r.max is not None:

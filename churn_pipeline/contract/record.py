@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from churn_pipeline.contract.columns import LONGEST_ID
 from churn_pipeline.contract.definition import Contract, Feature
 
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
@@ -35,7 +36,7 @@ class RecordReader:
         """
         if self._id in record:
             found = record[self._id]
-            if type(found) is not str or not found or found != found.strip():
+            if type(found) is not str or not 0 < len(found) <= LONGEST_ID or found != found.strip():
                 raise Doubtful
         try:
             return {name: read(record[name]) for name, read in self._readers}

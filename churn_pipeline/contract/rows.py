@@ -6,6 +6,7 @@ Belongs here: the value that every source hands on, whatever its format. Does no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -19,11 +20,15 @@ class BrokenLine:
         position: where in its partition, counted as in `SourceRows.positions`.
         rule: the rule it broke: `wrong_width`, `not_json`, `not_an_object` …
         text: the line itself; bytes that are not UTF-8 are written as `\\xNN`.
+        raw: the same, byte for byte; None where the source is a file, which still has it.
+        at: milliseconds since 1970, as in `SourceRows.times`; None where the source has no times.
     """
 
     position: int
     rule: str
     text: str
+    raw: bytes | None = None
+    at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,16 @@ class SourceRows:
         rows: the contract's source columns, in contract order, uncleaned. Text may still be `binary` (UTF-8 not
             yet checked) and may be dictionary-encoded. A column whose values have no common type is text with
             each value in JSON, and the rows that cannot be that are in `misfits`.
-        partition: the file's path (later: `topic/partition`).
-        positions: int64, one a row: the row number in the file, the first data row being 1 (later: the offset).
+        partition: the file's path, or `topic/partition`.
+        positions: int64, one a row: the row number in the file, the first data row being 1, or the offset.
         broken: what lay between those rows and is no row.
         text_only: whether the source knows no types (CSV), so that numbers are always read from text.
         misfits: column → row indexes whose value is of a kind the column's type cannot hold (a list, an object, a
             number where text is wanted …); the validator rejects them. It has a key, perhaps with no rows, for
             every column whose values the source turned into text: the others are read from that text.
+        raw: each row as it was, byte for byte; None where the source is a file, which still has it.
+        times: each row's time in the source (timestamp[ms, UTC], null where it has none); None where rows have none.
+            It is the event time of a record that names none.
     """
 
     rows: pa.RecordBatch
@@ -49,6 +57,8 @@ class SourceRows:
     broken: tuple[BrokenLine, ...] = ()
     text_only: bool = False
     misfits: dict[str, list[int]] | None = None
+    raw: Sequence[bytes] | None = None
+    times: pa.TimestampArray | None = None
 
     @property
     def count(self) -> int:

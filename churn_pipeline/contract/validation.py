@@ -40,7 +40,8 @@ def rejected_schema(contract: Contract) -> pa.Schema:
     """Columns of `rejected_customers`.
 
     The id if it could be read, `rules` (every rule broken), `failures` (rule, column and offending value of each),
-    `record` (the row as found: JSON, or the line itself), `source_partition`, `source_position`.
+    `record` (the row as found: JSON, or the line itself), `raw` and `source_time` (the message itself and when the
+    broker got it; null for rows of files), `source_partition`, `source_position`.
     """
     return pa.schema(
         [
@@ -48,6 +49,8 @@ def rejected_schema(contract: Contract) -> pa.Schema:
             ("rules", pa.list_(pa.string())),
             ("failures", pa.list_(_FAILURE)),
             ("record", pa.string()),
+            ("raw", pa.binary()),
+            ("source_time", ARROW_TYPES["timestamp"]),
             ("source_partition", _PARTITION),
             ("source_position", pa.int64()),
         ]
@@ -80,7 +83,7 @@ def validate(
     """Split a stretch of rows into customers and rejected.
 
     Args:
-        as_of: event time of records that name none.
+        as_of: event time of records that name none, where their source has no times either.
         with_label: also judge the label, and add it as `churned` (training).
         superseded: rows the policy on duplicate ids rejects.
     """
@@ -121,6 +124,8 @@ def _customers(
     columns = {name: judged[name].values for name in [contract.id.column, *contract.features]}
     as_of_value = pa.scalar(as_of, ARROW_TYPES["timestamp"])
     event = judged["event_at"].values if contract.event_time else pa.nulls(n, ARROW_TYPES["timestamp"])
+    if found.times is not None:
+        event = pc.coalesce(event, found.times.cast(ARROW_TYPES["timestamp"]))
     columns["event_at"] = event.fill_null(as_of_value)
     if with_label and contract.label:
         columns["churned"] = pc.equal(judged["churned"].values.cast(pa.string()), contract.label.positive)
@@ -146,12 +151,16 @@ def _rejected(
                 failures[i].append({"rule": rule, "column": r.source, "value": _text(cells[i][r.source])})
     ids = judged[contract.id.column].values.take(pa.array(rows)).to_pylist() if len(rows) else []
     positions = found.positions.take(pa.array(rows)).to_pylist() if len(rows) else []
+    none = [None] * len(rows)
+    raw = none if found.raw is None else [found.raw[int(i)] for i in rows]
+    times = none if found.times is None else found.times.take(pa.array(rows)).cast(pa.int64()).to_pylist()
     listed = [
-        (position, id_, failure, json.dumps({k: _text(v) for k, v in cell.items()}, ensure_ascii=False))
-        for position, id_, failure, cell in zip(positions, ids, failures, cells, strict=True)
+        (position, id_, failure, json.dumps({k: _text(v) for k, v in cell.items()}, ensure_ascii=False), message, at)
+        for position, id_, failure, cell, message, at in zip(positions, ids, failures, cells, raw, times, strict=True)
     ]
     listed += [
-        (line.position, None, [{"rule": line.rule, "column": None, "value": None}], line.text) for line in found.broken
+        (line.position, None, [{"rule": line.rule, "column": None, "value": None}], line.text, line.raw, line.at)
+        for line in found.broken
     ]
     listed.sort(key=lambda row: row[0])
     schema = rejected_schema(contract)
@@ -160,6 +169,8 @@ def _rejected(
         pa.array([[str(f["rule"]) for f in row[2]] for row in listed], schema.field("rules").type),
         pa.array([row[2] for row in listed], schema.field("failures").type),
         pa.array([row[3] for row in listed], pa.string()),
+        pa.array([row[4] for row in listed], pa.binary()),
+        pa.array([row[5] for row in listed], pa.timestamp("ms", "UTC")).cast(ARROW_TYPES["timestamp"]),
         _constant(found.partition, len(listed)),
         pa.array([row[0] for row in listed], pa.int64()),
     ]

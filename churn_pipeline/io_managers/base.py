@@ -7,13 +7,14 @@ beside this one), Dagster (`dagster_io.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from churn_pipeline.batches import Batch
+from churn_pipeline.errors import TableError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +24,10 @@ WriteMode = Literal["append", "replace_batch", "replace_all"]
 
 #: Rows in a record batch on the way through: large enough for vectorised work, small enough for flat memory.
 ROWS_PER_BATCH = 65_536
+
+
+class ConditionalWriteUnknown(TableError):
+    """This kind of table cannot be written on a condition."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,21 @@ class TableStore(ABC):
         Raises:
             TableError: the table cannot be written; the old content is intact.
         """
+
+    def replace_if(self, table: str, rows: Rows, fence: str, allowed: Callable[[TableHandle], bool]) -> bool:  # noqa: ARG002
+        """Replace a batch's rows if the table, as it is at the moment of writing, allows it; else write nothing.
+
+        Args:
+            fence: of two writers with the same fence only one can be looking and writing at a time.
+            allowed: asked with the whole table; asked again if someone else was faster.
+
+        Raises:
+            TableError: the table cannot be written, or this kind of store cannot promise it.
+        """
+        raise ConditionalWriteUnknown(
+            f"{self.location(table)} cannot be written on a condition: plain files have no transactions. "
+            "Keep these rows in Delta tables."
+        )
 
     @abstractmethod
     def open(self, table: str, batch: Batch | None = None, version: int | None = None) -> TableHandle | None:

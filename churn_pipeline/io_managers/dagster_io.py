@@ -110,6 +110,7 @@ def _found(handle: TableHandle | None, table: str, notes: dict[str, Any]) -> Tab
 
 def _notes_of(row: ScoredBatch) -> dict[str, Any]:
     return {
+        "bytes_read": row.bytes_read,
         "rows_read": row.rows_read,
         "rows_duplicate": row.rows_duplicate,
         "cells_cleaned": row.cells_cleaned,

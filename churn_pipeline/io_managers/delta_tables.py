@@ -7,8 +7,8 @@ Belongs here: the store, and which files a write replaces. Does not: the commit 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,23 +52,45 @@ class DeltaTables(TableStore):
         return f"{self.folder}/{table}"
 
     def write(self, table: str, rows: Rows, mode: WriteMode) -> TableHandle:
+        folder = TableFolder.at(self.location(table))
+        with self._staged(table, rows) as (staging, staged):
+            decide = _Replacement(folder, staging, staged, rows.batch.id, mode)
+            fence = f"batch:{rows.batch.id}"
+            version = commit(folder.location, staging, decide, fence=fence, batch_id=rows.batch.id)
+        handle = self.open(table, rows.batch, version)
+        if handle is None:
+            raise not_readable(self.location(table))
+        return replace(handle, notes=rows.notes)
+
+    def replace_if(self, table: str, rows: Rows, fence: str, allowed: Callable[[TableHandle], bool]) -> bool:
+        written = True
+        folder = TableFolder.at(self.location(table))
+        with self._staged(table, rows) as (staging, staged):
+            replacement = _Replacement(folder, staging, staged, rows.batch.id, "replace_batch")
+
+            def decide(found: DeltaTable) -> Changes | None:
+                nonlocal written
+                handle = self.open(table, version=found.version())
+                written = handle is not None and allowed(handle)
+                return replacement(found) if written else None
+
+            commit(folder.location, staging, decide, fence=fence, batch_id=rows.batch.id)
+        return written
+
+    @contextmanager
+    def _staged(self, table: str, rows: Rows) -> Iterator[tuple[Staging, list[StagedFile]]]:
+        """The rows in files that nobody sees yet, beside a table that fits them."""
         location = self.location(table)
         schema = table_schema(rows, location)
         if present := open_delta(location):
             require_same_columns(arrow_schema(present), schema, location)
-        folder = TableFolder.at(location)
-        with Staging(folder, rows.batch.id, self.file_bytes) as staging:
+        with Staging(TableFolder.at(location), rows.batch.id, self.file_bytes) as staging:
             with closing(incoming(rows)) as batches:
                 stored = (batch.drop_columns(["batch_date"]) for batch in batches)
                 staged = staging.write(stored, {"batch_date": rows.batch.date.isoformat()})
             created = create_delta(location, schema, partition_by="batch_date")
             require_same_columns(arrow_schema(created), schema, location)
-            decide = _Replacement(folder, staging, staged, rows.batch.id, mode)
-            version = commit(location, staging, decide, fence=f"batch:{rows.batch.id}", batch_id=rows.batch.id)
-        handle = self.open(table, rows.batch, version)
-        if handle is None:
-            raise not_readable(location)
-        return replace(handle, notes=rows.notes)
+            yield staging, staged
 
     def open(self, table: str, batch: Batch | None = None, version: int | None = None) -> TableHandle | None:
         """The rows of a batch (None: of the whole table), or None if there is no such table.

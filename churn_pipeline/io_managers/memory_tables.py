@@ -6,7 +6,7 @@ Belongs here: the store that keeps nothing. Does not: anything on a disk.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -29,7 +29,7 @@ class MemoryTables(TableStore):
 
     def __init__(self) -> None:
         self._tables: dict[str, _Table] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def location(self, table: str) -> str:
         return f"memory://{table}"
@@ -50,6 +50,14 @@ class MemoryTables(TableStore):
             }[mode]
             self._tables[table] = _Table(schema, (*kept, (rows.batch.id, new)))
         return replace(self._handle(table, rows.batch, self._tables[table]), notes=rows.notes)
+
+    def replace_if(self, table: str, rows: Rows, fence: str, allowed: Callable[[TableHandle], bool]) -> bool:  # noqa: ARG002
+        with self._lock:
+            empty = _Table(table_schema(rows, self.location(table)), ())
+            if not allowed(self._handle(table, None, self._tables.setdefault(table, empty))):
+                return False
+            self.write(table, rows, "replace_batch")
+        return True
 
     def open(self, table: str, batch: Batch | None = None, version: int | None = None) -> TableHandle | None:  # noqa: ARG002
         found = self._tables.get(table)

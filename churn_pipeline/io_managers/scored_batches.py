@@ -25,8 +25,8 @@ class Ledger:
         return sorted(rows, key=lambda row: row.scored_at, reverse=True)
 
     def newest(self) -> ScoredBatch | None:
-        """The batch that was scored last, or None if none was."""
-        return next(iter(self.all()), None)
+        """The batch that was scored last, or None if none was; one that was scored again is not news."""
+        return next((row for row in self.all() if not row.batch.again), None)
 
     def find(self, batch: Batch) -> list[ScoredBatch]:
         """Ledger rows of a batch: one if it is done, none if not."""

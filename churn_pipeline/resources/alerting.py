@@ -1,4 +1,4 @@
-"""Telling people, once: a finished or failed batch becomes one alert on every channel.
+"""Telling people, once: a batch that is done or failed, or a sensor in trouble, is one alert on every channel.
 
 Belongs here: what a sensor and the command line both call. Does not: words (`alerts.py`), channels
 (`alert_channels.py`), the record of what was sent (`alert_log.py`).
@@ -6,11 +6,19 @@ Belongs here: what a sensor and the command line both call. Does not: words (`al
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from churn_pipeline.ledger import ScoredBatch
 from churn_pipeline.resources.alert_channels import AlertChannel
 from churn_pipeline.resources.alert_log import AlertLog
-from churn_pipeline.resources.alerts import Alert, completion_alert, failure_alert
+from churn_pipeline.resources.alerts import (
+    Alert,
+    SensorTrouble,
+    completion_alert,
+    failure_alert,
+    sensor_alert,
+    sensor_recovery_alert,
+)
 
 
 class Alerts:
@@ -43,6 +51,25 @@ class Alerts:
         occasion = run_id or datetime.now(UTC).date().isoformat()
         alert = failure_alert(stage, cause, batch_id, self.link(run_id), source=source, run_id=occasion)
         return self.log.deliver(alert, self._channels)
+
+    def sensor_stopped(self, trouble: SensorTrouble, cause: str, task: str, location: str) -> bool:
+        """Say that a sensor fails or does not tick; returns False if that was said before.
+
+        Args:
+            location: the code location that the sensor is in; empty if it is not known.
+        """
+        alert = sensor_alert(trouble, cause, task, self._sensor_link(trouble.sensor, location))
+        return self.log.deliver(alert, self._channels)
+
+    def sensor_recovered(self, trouble: SensorTrouble, task: str, location: str) -> bool:
+        """Say that the sensor does its work again; returns False if that was said before."""
+        alert = sensor_recovery_alert(trouble, task, self._sensor_link(trouble.sensor, location))
+        return self.log.deliver(alert, self._channels)
+
+    def _sensor_link(self, sensor: str, location: str) -> str | None:
+        if not self._dagster_url or not location:
+            return None
+        return f"{self._dagster_url}/locations/{quote(location, safe='')}/sensors/{sensor}"
 
     def link(self, run_id: str) -> str | None:
         """Page of a run."""

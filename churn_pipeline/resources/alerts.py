@@ -1,7 +1,7 @@
-"""What an alert says: a finished or failed batch in the words of the person who has to act.
+"""What an alert says: a batch that is done or failed, a sensor in trouble, in the words of the person who has to act.
 
 Belongs here: the text, from plain values alone. Does not: sending it (`alert_channels.py`), sending it once
-(`alert_log.py`), deciding when (`sensors/batch_alerts.py`).
+(`alert_log.py`), deciding when (`sensors/batch_alerts.py`, `sensors/sensor_alerts.py`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from churn_pipeline.ledger import ScoredBatch
@@ -28,7 +29,8 @@ class Alert:
         title: the first line: what happened and what to do, one sentence.
         lines: the details, one `Label: value` a line.
         level: `done`, `warning` (done, and someone should look) or `failed`.
-        link: the run, or None where there is no page to open.
+        link: the page to look at, or None where there is none to open.
+        page: what `link` shows.
     """
 
     key: str
@@ -36,16 +38,36 @@ class Alert:
     lines: tuple[str, ...]
     level: Level
     link: str | None = None
+    page: str = "Run"
 
     @property
     def body(self) -> str:
         """Everything below the first line."""
-        return "\n".join([*self.lines, *([f"Run: {self.link}"] if self.link else [])])
+        return "\n".join([*self.lines, *([f"{self.page}: {self.link}"] if self.link else [])])
 
     @property
     def text(self) -> str:
         """The whole message."""
         return f"{self.title}\n\n{self.body}"
+
+
+@dataclass(frozen=True)
+class SensorTrouble:
+    """A sensor that does not do its work, from when it last did until it does again.
+
+    Attributes:
+        kind: `failing`, or `silent` if it does not even tick.
+        since: when it last worked, or was started if it never did; UTC.
+    """
+
+    sensor: str
+    kind: Literal["failing", "silent"]
+    since: datetime
+
+    @property
+    def key(self) -> str:
+        """The same for as long as the trouble lasts, whoever looks."""
+        return f"sensor/{self.sensor}/{self.kind}/{self.since.isoformat()}"
 
 
 def completion_alert(row: ScoredBatch, link: str | None, unit: str, reference_share: float | None = None) -> Alert:
@@ -100,12 +122,11 @@ def failure_alert(
     Returns:
         One alert a batch; without a batch, one a run.
     """
-    words = " ".join(cause.split()) or "no cause was given."
-    first = re.split(r"(?<=[.!?])\s+(?=[A-Z])", words, maxsplit=1)[0]
+    words, first = _in_one_line(cause)
     lines = [
         "Status: failed",
         f"Stage: {stage}",
-        f"Cause: {_cut(words, _LONGEST_CAUSE)}",
+        f"Cause: {words}",
         f"Batch: {batch_id or 'not known yet'}{f' ({source})' if source else ''}",
         *([f"Model: {model}"] if model else []),
         "What this batch has written so far does not count; the next attempt replaces it.",
@@ -114,8 +135,41 @@ def failure_alert(
     occasion = (
         batch_id or "run-" + hashlib.sha256(f"{stage}\0{words}\0{source}\0{link}\0{run_id}".encode()).hexdigest()[:12]
     )
-    title = f"Fix and run again (scoring stopped at {stage}): {_cut(first, _LONGEST_SENTENCE)}"
+    title = f"Fix and run again (scoring stopped at {stage}): {first}"
     return Alert(f"failed/{occasion}", title, tuple(lines), "failed", link)
+
+
+def sensor_alert(trouble: SensorTrouble, cause: str, task: str, link: str | None) -> Alert:
+    """Say that a sensor does not do its work.
+
+    Args:
+        cause: of its last failed tick, in words that hold no customer's values; not read of a silent sensor.
+        task: what the sensor is there for and does not do now.
+
+    Returns:
+        One alert for as long as the trouble lasts.
+    """
+    words, first = _in_one_line(cause)
+    if trouble.kind == "failing":
+        title = f"Repair what sensor {trouble.sensor} needs (each of its last ticks failed): {first}"
+        what = [f"Cause: {words}", f"Failing since: {_time(trouble.since)}"]
+        what_next = "It is tried again by itself; you are told once it works again."
+    else:
+        title = (
+            f"Look at Dagster's daemon: sensor {trouble.sensor} is on and has not ticked since {_time(trouble.since)}."
+        )
+        what = [f"Silent since: {_time(trouble.since)}"]
+        what_next = "Restart the daemon if nothing else ticks either; you are told once it ticks again."
+    lines = ("Status: failed", f"Sensor: {trouble.sensor}", f"Not done meanwhile: {task}", *what, what_next)
+    return Alert(trouble.key, title, lines, "failed", link, page="Sensor")
+
+
+def sensor_recovery_alert(trouble: SensorTrouble, task: str, link: str | None) -> Alert:
+    """Say that the trouble is over, so that nobody goes on looking for it."""
+    was = "failing" if trouble.kind == "failing" else "not ticking"
+    title = f"Nothing to do: sensor {trouble.sensor} works again, after {was} since {_time(trouble.since)}."
+    lines = ("Status: done", f"Sensor: {trouble.sensor}", f"Done again: {task}")
+    return Alert(f"{trouble.key}/over", title, lines, "done", link, page="Sensor")
 
 
 def _what_to_do(row: ScoredBatch, money: str | None) -> str:
@@ -160,6 +214,17 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _in_one_line(cause: str) -> tuple[str, str]:
+    """The cause and its first sentence, each cut to what an alert has room for."""
+    words = " ".join(cause.split()) or "no cause was given."
+    first = re.split(r"(?<=[.!?])\s+(?=[A-Z])", words, maxsplit=1)[0]
+    return _cut(words, _LONGEST_CAUSE), _cut(first, _LONGEST_SENTENCE)
 
 
 def _cut(words: str, longest: int) -> str:

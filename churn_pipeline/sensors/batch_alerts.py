@@ -13,19 +13,32 @@ from functools import partial
 import dagster as dg
 from dagster import DagsterEventType, DagsterRun, RunsFilter
 
-from churn_pipeline.errors import AlertError, ChurnPipelineError
+from churn_pipeline.batches import OffsetBatch
+from churn_pipeline.errors import AlertError
 from churn_pipeline.io_managers.base import TableStore
 from churn_pipeline.io_managers.scored_batches import Ledger
+from churn_pipeline.io_managers.topic_plans import TopicPlans
 from churn_pipeline.ledger import ScoredBatch
 from churn_pipeline.resources.alert_channels import AlertNotDelivered
 from churn_pipeline.resources.alerting import Alerts
+from churn_pipeline.sensors.causes import cause_in_words
 
 #: How far back a tick looks: an alert of a channel that is down longer than this is given up.
 LOOK_BACK = timedelta(days=3)
 
+#: Tags of a scoring run: its batch, and that another run of it follows should this one fail.
+BATCH_TAG, AGAIN_TAG = "churn/batch", "churn/again"
+
 #: Steps of a scoring run, whichever job it was started by.
 _SCORING_STEPS = frozenset(
-    {"churn_model", "read_customers", "score_customers_of_batch", "scored_batches", "current_churn_scores"}
+    {
+        "churn_model",
+        "read_customers",
+        "score_customers_of_batch",
+        "scored_batches",
+        "current_churn_scores",
+        "publish_batch",
+    }
 )
 
 
@@ -58,14 +71,23 @@ def batch_alerts(
 
 
 def _completions(instance: dg.DagsterInstance, store: TableStore, alerts: Alerts, since: datetime) -> list[Delivery]:
-    rows = [row for row in Ledger(store).all() if row.scored_at >= since and _is_over(instance, row)]
+    rows = [
+        row
+        for row in Ledger(store).all()
+        if row.scored_at >= since and not row.batch.again and _is_over(instance, store, row)
+    ]
     return [partial(alerts.completed, row) for row in reversed(rows)]
 
 
-def _is_over(instance: dg.DagsterInstance, row: ScoredBatch) -> bool:
-    """Whether the run that wrote the row ended well: current scores and publishing come after the ledger."""
+def _is_over(instance: dg.DagsterInstance, store: TableStore, row: ScoredBatch) -> bool:
+    """Whether all that follows the ledger row, current scores and publishing, is done too."""
     run = instance.get_run_by_id(row.run_id)
-    return run is None or run.status == dg.DagsterRunStatus.SUCCESS
+    if run is None or run.status == dg.DagsterRunStatus.SUCCESS:
+        return True
+    # A run that died at its very end is not tried again, if its batch was of a topic.
+    return (
+        run.is_finished and isinstance(row.batch, OffsetBatch) and TopicPlans(store, row.batch.topic).is_over(row.batch)
+    )
 
 
 def _failures(context: dg.SensorEvaluationContext, alerts: Alerts, since: datetime) -> Iterator[Delivery]:
@@ -73,8 +95,8 @@ def _failures(context: dg.SensorEvaluationContext, alerts: Alerts, since: dateti
     for record in context.instance.get_run_records(failed, ascending=True):
         run = record.dagster_run
         stage, cause = stage_and_cause(context.instance, run)
-        if run.job_name == "score_customers" or stage in _SCORING_STEPS:
-            batch = run.tags.get("churn/batch")
+        if AGAIN_TAG not in run.tags and (run.job_name == "score_customers" or stage in _SCORING_STEPS):
+            batch = run.tags.get(BATCH_TAG)
             yield partial(alerts.failed, stage, cause, batch, run.run_id)
 
 
@@ -82,26 +104,5 @@ def stage_and_cause(instance: dg.DagsterInstance, run: DagsterRun) -> tuple[str,
     """The step that failed first, and why, in words that hold no customer's values."""
     for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE):
         event = entry.get_dagster_event()
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        return event.step_key or "unknown step", _words(error)
+        return event.step_key or "unknown step", cause_in_words(event.step_failure_data.error, "the run's log")
     return "run start", "The run's process ended before a step failed. Look at the run's log."
-
-
-def _words(error: object) -> str:
-    name = getattr(error, "cls_name", None) or "unknown error"
-    message = str(getattr(error, "message", "")).strip()
-    if name in _our_errors() | {"DagsterAssetCheckFailedError"}:
-        return message.split(": ", 1)[-1] if message.split(":", 1)[0].endswith(name) else message
-    # The text of a foreign error may quote a customer's values.
-    return f"{name}. Look at the run's log."
-
-
-def _our_errors() -> set[str]:
-    found, left = set(), [ChurnPipelineError]
-    while left:
-        kind = left.pop()
-        found.add(kind.__name__)
-        left.extend(kind.__subclasses__())
-    return found

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from churn_pipeline.assets.predictions import predictions_schema
-from churn_pipeline.batches import Batch
+from churn_pipeline.batches import FileBatch
 from churn_pipeline.cli.show import most_at_risk
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import Rows
@@ -53,7 +53,7 @@ def test_the_top_of_many_stretches_is_the_top_of_all():
     contract = Contract.load("telco")
     schema = predictions_schema(contract)
     stretches = [predictions(range(start, start + 50), schema) for start in (100, 0, 50, 150)]
-    handle = MemoryTables().write("t", Rows(Batch("s", "csv", ()), schema, stretches), "append")
+    handle = MemoryTables().write("t", Rows(FileBatch("s", "csv", ()), schema, stretches), "append")
     every = [row for part in stretches for row in part.to_pylist()]
     every.sort(key=lambda row: (row["revenue_at_risk"] is None, -(row["revenue_at_risk"] or 0), row["customerID"]))
     found = most_at_risk(handle, contract, 120)

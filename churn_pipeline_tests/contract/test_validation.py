@@ -66,6 +66,7 @@ def test_a_good_row_becomes_typed_values():
     [
         ({"member": None}, ["missing"]),
         ({"member": b""}, ["missing"]),
+        ({"member": "ü".encode() * 1_001}, ["too_long"]),
         ({"member": b"\xff\xfe"}, ["not_utf8"]),
         ({"visits": b"three"}, ["not_an_integer"]),
         ({"visits": b"3.0"}, ["not_an_integer"]),

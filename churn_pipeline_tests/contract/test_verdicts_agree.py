@@ -41,7 +41,7 @@ _number_text = st.one_of(
 )
 _words = st.one_of(st.none(), st.sampled_from(["a", "b", " a", "b ", "1", "", "  ", "A"]), st.text(max_size=3))
 _ROW = {
-    "id": st.one_of(st.none(), st.text(max_size=4)),
+    "id": st.one_of(st.none(), st.text(max_size=4), st.sampled_from(["ü" * 1_000, "ü" * 1_001])),
     "number": _numbers,
     "loose_number": _number_text,
     "integer": _numbers,

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 
-from churn_pipeline.batches import Batch, FileBound
+from churn_pipeline.batches import Batch, FileBatch, FileBound
 from churn_pipeline.io_managers.base import Rows
 
 SCHEMA = pa.schema(
@@ -24,7 +24,7 @@ SCHEMA = pa.schema(
 def batch(name: str = "a", day: date = date(2026, 3, 1), content: str = "") -> Batch:
     """A batch of one file; `name` decides its id, `day` its date."""
     modified = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-    return Batch(f"/data/{name}.csv", "csv", (FileBound(f"/data/{name}.csv", 10, f"{name}{content}", modified),))
+    return FileBatch(f"/data/{name}.csv", "csv", (FileBound(f"/data/{name}.csv", 10, f"{name}{content}", modified),))
 
 
 def record(number: int, amount: float | None = None) -> dict[str, object]:

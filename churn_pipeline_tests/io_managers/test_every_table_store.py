@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from churn_pipeline.io_managers.base import ROWS_PER_BATCH, Rows, TableStore, WriteMode
+from churn_pipeline.io_managers.base import ROWS_PER_BATCH, ConditionalWriteUnknown, Rows, TableStore, WriteMode
 from churn_pipeline.io_managers.csv_files import CsvFiles
 from churn_pipeline.io_managers.delta_tables import DeltaTables
 from churn_pipeline.io_managers.json_lines import JsonLinesFiles
@@ -186,6 +186,46 @@ def test_two_writers_at_once_lose_and_double_nothing(store: TableStore, same: bo
     for writer in writers:
         writer.join()
     assert sorted(ids(whole(store))) == sorted([f"c{n}" for n in range(6)] * (1 if same else 4))
+
+
+@pytest.mark.parametrize("kind", ["delta", "memory"])
+def test_of_many_that_write_on_a_condition_each_sees_what_those_before_wrote(kind: str, tmp_path: Path):
+    store = STORES[kind](tmp_path / "tables")
+    turns: list[int] = []
+
+    def add_one(turn: int) -> None:
+        while True:
+            seen = store.open("scores")
+            count = seen.rows if seen else 0
+            new = rows(batch(f"b{turn}"), piece([count]))
+            if store.replace_if("scores", new, "turns", lambda found, count=count: found.rows == count):
+                turns.append(count)
+                return
+
+    writers = [threading.Thread(target=add_one, args=(n,)) for n in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert sorted(turns) == [0, 1, 2, 3]
+    assert sorted(ids(whole(store))) == ["c0", "c1", "c2", "c3"]
+
+
+@pytest.mark.parametrize("kind", ["delta", "memory"])
+def test_a_write_on_a_condition_replaces_its_batch_or_leaves_no_trace(kind: str, tmp_path: Path):
+    store = STORES[kind](tmp_path / "tables")
+    assert store.replace_if("scores", rows(batch(), piece([1])), "turns", lambda found: found.rows == 0)
+    assert store.replace_if("scores", rows(batch(), piece([2])), "turns", lambda _: True)
+    files = sorted(tmp_path.rglob("*.parquet"))
+    assert not store.replace_if("scores", rows(batch(), piece([3])), "turns", lambda _: False)
+    assert ids(whole(store)) == ["c2"]
+    assert sorted(tmp_path.rglob("*.parquet")) == files
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_plain_files_refuse_to_be_written_on_a_condition(kind: str, tmp_path: Path):
+    with pytest.raises(ConditionalWriteUnknown, match="no transactions"):
+        STORES[kind](tmp_path / "tables").replace_if("scores", rows(batch()), "turns", lambda _: True)
 
 
 @pytest.mark.parametrize("kind", ["delta", "parquet", "csv", "jsonl"])

@@ -3,19 +3,26 @@ from datetime import UTC, datetime
 
 import pytest
 
-from churn_pipeline.batches import Batch, FileBound
+from churn_pipeline.batches import FileBatch, FileBound
 from churn_pipeline.ledger import ScoredBatch
-from churn_pipeline.resources.alerts import completion_alert, failure_alert
+from churn_pipeline.resources.alerts import (
+    SensorTrouble,
+    completion_alert,
+    failure_alert,
+    sensor_alert,
+    sensor_recovery_alert,
+)
 
 AT = datetime(2026, 7, 1, 9, 30, tzinfo=UTC)
-BATCH = Batch("/data/customers.csv", "csv", (FileBound("/data/customers.csv", 10, "ab" * 32, AT),))
+BATCH = FileBatch("/data/customers.csv", "csv", (FileBound("/data/customers.csv", 10, "ab" * 32, AT),))
 DONE = ScoredBatch(
-    batch=BATCH, contract="telco", rows_read=1000, rows_customers=1000, rows_rejected=0, rows_scored=1000,
-    rows_unscored=0, rows_duplicate=0, rows_churn=265, cells_cleaned={}, mean_probability=0.27,
+    batch=BATCH, contract="telco", bytes_read=70_000, rows_read=1000, rows_customers=1000, rows_rejected=0,
+    rows_scored=1000, rows_unscored=0, rows_duplicate=0, rows_churn=265, cells_cleaned={}, mean_probability=0.27,
     revenue_at_risk=18214.4, model_name="churn_model", model_version="3", threshold=0.53, backend="sklearn",
     kernel_tier="reference", table_versions={}, stage_seconds={}, seconds=42.04, run_id="r1", scored_at=AT,
 )  # fmt: skip
 PART = dataclasses.replace(DONE, rows_read=1012, rows_customers=1002, rows_rejected=10, rows_unscored=2)
+TROUBLE = SensorTrouble("customer_batches", "failing", AT)
 LINK = "http://localhost:3000/runs/r1"
 
 
@@ -120,3 +127,28 @@ def test_a_long_cause_is_cut_and_the_first_line_stays_one_line():
 )
 def test_durations_are_said_as_people_say_them(seconds, said):
     assert f"Duration: {said}" in completion_alert(dataclasses.replace(DONE, seconds=seconds), None, "").lines
+
+
+def test_one_trouble_of_a_sensor_is_one_alert_whatever_its_cause_and_its_end_is_another():
+    first = sensor_alert(TROUBLE, "No broker.", "Ask for batches.", None)
+    assert first.key == sensor_alert(TROUBLE, "No topic.", "Ask for batches.", LINK).key
+    later = dataclasses.replace(TROUBLE, since=datetime(2026, 7, 2, tzinfo=UTC))
+    silent = dataclasses.replace(TROUBLE, kind="silent")
+    over = sensor_recovery_alert(TROUBLE, "Ask for batches.", None)
+    keys = {first.key, over.key, *(sensor_alert(other, "", "", None).key for other in (later, silent))}
+    assert len(keys) == 4
+
+
+def test_the_first_line_about_a_sensor_says_what_to_do():
+    said = "Broker a:9 does not answer. Start it."
+    assert sensor_alert(TROUBLE, said, "", None).title == (
+        "Repair what sensor customer_batches needs (each of its last ticks failed): Broker a:9 does not answer."
+    )
+    assert sensor_alert(dataclasses.replace(TROUBLE, kind="silent"), "", "", None).title == (
+        "Look at Dagster's daemon: sensor customer_batches is on and has not ticked since 2026-07-01 09:30 UTC."
+    )
+
+
+def test_an_alert_about_a_sensor_names_its_page_as_one_of_a_sensor():
+    assert sensor_alert(TROUBLE, "No broker.", "Ask for batches.", "http://x/s").text.endswith("\nSensor: http://x/s")
+    assert "http" not in sensor_alert(TROUBLE, "No broker.", "Ask for batches.", None).text

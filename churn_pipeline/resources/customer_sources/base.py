@@ -60,6 +60,16 @@ class CustomerSource(ABC):
             SourceError: nothing is there, or it cannot be read.
         """
 
+    def claim(self, batch: Batch) -> None:  # noqa: B027 - files are anybody's to read
+        """Say, before reading, that this batch is going to be read; a topic gives each offset to one batch only.
+
+        Raises:
+            SourceError: another batch has some of it.
+        """
+
+    def finish(self, batch: Batch) -> None:  # noqa: B027 - files can be scored again and again
+        """Say, after everything that follows from the batch, that it is done; a topic then gives out the next one."""
+
     @abstractmethod
     def columns(self, batch: Batch) -> dict[str, list[str]]:
         """Names of the columns, a partition each; a partition whose columns cannot be known yet is left out."""

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from churn_pipeline.batches import Batch
+from churn_pipeline.batches import Batch, FileBatch
 from churn_pipeline.contract.definition import Contract, nearest
 from churn_pipeline.contract.rows import SourceRows
 from churn_pipeline.resources.customer_sources import csv_files, json_lines, parquet_files
@@ -73,7 +73,7 @@ class FileSource(CustomerSource):
         """The location as it was given."""
         return self._location
 
-    def plan(self, limit: int | None = None) -> Batch:
+    def plan(self, limit: int | None = None) -> FileBatch:
         """List and digest the files.
 
         Raises:
@@ -84,7 +84,7 @@ class FileSource(CustomerSource):
         for bound in bounds:
             if bound.size == 0 and format != "jsonl":
                 raise SourceEmpty(f"{bound.path} is empty: it has not even a header. Check how it was made.")
-        return Batch(self._location, format, bounds, limit)
+        return FileBatch(self._location, format, bounds, limit)
 
     def columns(self, batch: Batch) -> dict[str, list[str]]:
         """Names of the columns by path; a JSON Lines file without an object is left out."""
@@ -97,6 +97,7 @@ class FileSource(CustomerSource):
         return self._stream(batch, contract, with_label)
 
     def _stream(self, batch: Batch, contract: Contract, with_label: bool) -> Iterator[SourceRows]:
+        assert isinstance(batch, FileBatch)
         read = FORMATS[batch.format].read
         left = batch.limit
         for bound in batch.files:
@@ -111,6 +112,7 @@ class FileSource(CustomerSource):
                         break
 
     def _columns(self, batch: Batch, wanted: Collection[str]) -> dict[str, list[str]]:
+        assert isinstance(batch, FileBatch)
         found = {}
         for bound in batch.files:
             with unchanged(bound) as path:

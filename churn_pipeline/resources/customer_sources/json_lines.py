@@ -3,33 +3,25 @@
 Positions are line numbers, the first line being 1; blank lines are skipped and counted. A key that a line does
 not have is a missing value. A line that is no JSON object, or has a key twice, becomes a broken line.
 
-Belongs here: JSON Lines. Does not: what types become (`typed_columns.py`), choosing and guarding files (`files.py`).
+Belongs here: JSON Lines. Does not: one object (`json_objects.py`), what types become (`typed_columns.py`), choosing
+and guarding files (`files.py`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.rows import BrokenLine, SourceRows
 from churn_pipeline.resources.customer_sources.base import ROWS_PER_CHUNK
+from churn_pipeline.resources.customer_sources.json_objects import is_spaced, object_in
 from churn_pipeline.resources.customer_sources.line_blocks import line_blocks
 from churn_pipeline.resources.customer_sources.typed_columns import WantedColumn, from_values, rows_of, wanted_columns
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 #: Records to decode before their values go to the columns: few enough to be in the processor's cache still.
 _SPREAD_AT = 256
-
-_SPACES_BEFORE_COLON = (b" :", b"\t:", b"\r:")
-
-
-class _KeyTwice(ValueError):
-    """An object has a key more than once."""
 
 
 def columns(path: Path, wanted: Collection[str] = ()) -> list[str] | None:
@@ -44,7 +36,7 @@ def columns(path: Path, wanted: Collection[str] = ()) -> list[str] | None:
     keys: dict[str, None] = {}
     found = False
     for number, line, spaced in _lines(path):
-        record = _record(line, closely=spaced)
+        record = object_in(line, spaced=spaced)
         if isinstance(record, dict):
             found = True
             keys |= dict.fromkeys(record)
@@ -62,7 +54,7 @@ def read(path: Path, contract: Contract, *, with_label: bool = False) -> Generat
     wanted = wanted_columns(contract, with_label=with_label)
     chunk = _Chunk(wanted)
     for number, line, spaced in _lines(path):
-        record = _record(line, closely=spaced)
+        record = object_in(line, spaced=spaced)
         if isinstance(record, str):
             text = line.rstrip(b"\r").decode(errors="backslashreplace")
             chunk.broken.append(BrokenLine(number, record, text))
@@ -110,34 +102,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
     number = 0
     with line_blocks(path) as blocks:
         while block := blocks.next_block():
-            spaced = any(space in block for space in _SPACES_BEFORE_COLON)
+            spaced = is_spaced(block)
             for line in block.removesuffix(b"\n").split(b"\n"):
                 number += 1
                 if line.strip(b" \t\r"):
                     yield number, line, spaced
-
-
-def _record(line: bytes, closely: bool) -> dict[str, Any] | str:
-    """The object on a line, or the rule that the line breaks."""
-    try:
-        record: dict[str, Any] = _decode(line)
-        # Decoders let the last of two equal keys win. Look closely if more keys are written than kept, or if keys
-        # cannot be counted so.
-        if closely or line.count(b'":') != len(record):
-            json.loads(line, object_pairs_hook=_unique)
-    except UnicodeDecodeError:
-        return "not_utf8"
-    except _KeyTwice:
-        return "duplicate_key"
-    except msgspec.ValidationError as error:
-        return "not_an_object" if "Expected `object`" in str(error) else "number_out_of_range"
-    except (ValueError, RecursionError):
-        return "not_json"
-    return record
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        raise _KeyTwice
-    return record

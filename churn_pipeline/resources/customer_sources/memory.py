@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from churn_pipeline.batches import Batch, FileBound
+from churn_pipeline.batches import Batch, FileBatch, FileBound
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.rows import SourceRows
 from churn_pipeline.resources.customer_sources.base import ROWS_PER_CHUNK, CustomerSource, SourceChanged
@@ -56,11 +56,11 @@ class MemorySource(CustomerSource):
         """Name and number of rows."""
         return f"{self._name} ({self._rows:,} rows in memory)"
 
-    def plan(self, limit: int | None = None) -> Batch:
+    def plan(self, limit: int | None = None) -> FileBatch:
         """Fix the records as they are."""
         size = sum(getattr(values, "nbytes", 8 * self._rows) for _, values in self._columns)
         bound = FileBound(f"memory://{self._digest[:12]}", size, self._digest, self._as_of)
-        return Batch(self._name, "memory", (bound,), limit)
+        return FileBatch(self._name, "memory", (bound,), limit)
 
     def columns(self, batch: Batch) -> dict[str, list[str]]:
         """Names of the columns.
@@ -76,6 +76,7 @@ class MemorySource(CustomerSource):
         names = [name for name, _ in self._columns]
         contract.check_columns(names, self._name, with_label=with_label)
         wanted = wanted_columns(contract, with_label=with_label)
+        assert isinstance(batch, FileBatch)
         count = self._rows if batch.limit is None else min(batch.limit, self._rows)
         for start in range(0, count, ROWS_PER_CHUNK):
             end = min(start + ROWS_PER_CHUNK, count)
@@ -83,6 +84,7 @@ class MemorySource(CustomerSource):
             yield rows_of(found, partition, np.arange(start + 1, end + 1))
 
     def _partition(self, batch: Batch) -> str:
+        assert isinstance(batch, FileBatch)
         if [bound.sha256 for bound in batch.files] != [self._digest]:
             raise SourceChanged(
                 f"Batch {batch.id} was planned from other records than {self._name} holds. Plan it again from these."

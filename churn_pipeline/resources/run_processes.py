@@ -1,0 +1,58 @@
+"""Which process a run is in, and which runs are lost because theirs is gone.
+
+Belongs here: marking a run with its process, and finding and ending the lost. Does not: what becomes of their batch
+(`sensors/customer_batches.py`, `runs.py`).
+
+A run whose process was killed goes on for ever in Dagster's history if nobody is left who started it: the code server
+that launches runs notices the death of a run, and nothing notices when both die, or when a command of ours does.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+
+import dagster as dg
+import psutil
+from dagster import RunRecord
+
+#: Tags of a run: its machine, and its process there with the second in which that began, as numbers are used again.
+HOST, PROCESS = "churn/host", "churn/process"
+
+_GOING = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+
+#: A run marks itself in its first step; one that has not done so by then died before.
+_MARKED_AFTER_SECONDS = 300.0
+
+
+def this_process() -> dict[str, str]:
+    """Tags of a run that is in this process."""
+    return {HOST: socket.gethostname(), PROCESS: _mark(psutil.Process(os.getpid()))}
+
+
+def lost_runs(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> Iterator[dg.DagsterRun]:
+    """Runs with these tags that count as going on and whose process is gone; those of other machines are left out."""
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_GOING, tags=dict(tags))):
+        if _is_lost(record):
+            yield record.dagster_run
+
+
+def _is_lost(record: RunRecord) -> bool:
+    tags = record.dagster_run.tags
+    if PROCESS not in tags:
+        return record.start_time is not None and time.time() - record.start_time > _MARKED_AFTER_SECONDS
+    return tags.get(HOST) == socket.gethostname() and not _is_alive(tags[PROCESS])
+
+
+def _is_alive(mark: str) -> bool:
+    try:
+        process = psutil.Process(int(mark.partition("@")[0]))
+        return _mark(process) == mark and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _mark(process: psutil.Process) -> str:
+    return f"{process.pid}@{process.create_time():.0f}"

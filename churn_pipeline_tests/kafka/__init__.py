@@ -1,0 +1,1 @@
+"""Apache Kafka for tests and for `make kafka`, without Docker, and the tests that prove it."""
