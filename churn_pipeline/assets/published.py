@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
+from operator import add
 from typing import Any
 
 import dagster as dg
@@ -22,7 +24,7 @@ from churn_pipeline.contract.messages import DeadLetters, Message, Place, predic
 from churn_pipeline.io_managers.base import TableHandle
 from churn_pipeline.io_managers.replayed_messages import ReplayedMessages, Retry, retries_of
 from churn_pipeline.read_ahead import read_ahead
-from churn_pipeline.resources.topics.base import Outgoing, Publisher, Topic
+from churn_pipeline.resources.topics.base import OutgoingTuple, Publisher, Topic
 from churn_pipeline.resources.topics.reading_again import read_again
 
 
@@ -42,19 +44,6 @@ class Publication:
     dead_letters: str = ""
     group: str = ""
     open_topic: Callable[[str], Topic] | None = None
-
-
-@dataclass
-class _Count:
-    messages: int = 0
-    bytes: int = 0
-
-    def passing(self, topic: str, messages: Iterable[Message]) -> Iterator[Outgoing]:
-        """The messages on their way to a topic, counted."""
-        for key, value, headers in messages:
-            self.messages += 1
-            self.bytes += len(value)
-            yield Outgoing(topic, key, value, headers)
 
 
 @dg.multi_asset(
@@ -100,16 +89,17 @@ def published(
     assert batch is not None
     # What was scored again was published when it was scored first.
     if publication.publisher and isinstance(batch, OffsetBatch) and not batch.again:
-        counts, started = {"prediction_messages": _Count(), "dead_letters": _Count()}, time.monotonic()
+        started = time.monotonic()
         tables = (churn_predictions, rejected_customers, unscored_customers)
-        with closing(_outgoing(batch, *tables, contract, publication, *counts.values())) as messages:
+        with closing(_outgoing(batch, *tables, contract, publication)) as messages:
             count = publication.publisher.publish(batch, messages)
         seconds = time.monotonic() - started
         if count is None:
             context.log.info("Batch %s was published by an earlier attempt.", batch.id)
-        for asset, topic in zip(counts, (publication.predictions, publication.dead_letters), strict=True):
-            if topic and count is not None:
-                yield _result(asset, topic, batch, counts[asset], seconds)
+        else:
+            letters = rejected_customers.rows + unscored_customers.rows
+            yield from _result("prediction_messages", publication.predictions, batch, churn_predictions.rows, seconds)
+            yield from _result("dead_letters", publication.dead_letters, batch, letters, seconds)
     customer_source(batch.source).finish(batch)
 
 
@@ -120,17 +110,16 @@ def _outgoing(
     unscored: TableHandle,
     contract: Contract,
     publication: Publication,
-    of_predictions: _Count,
-    of_dead_letters: _Count,
-) -> Generator[Outgoing]:
+) -> Generator[OutgoingTuple]:
     """Every message of the batch; a customer's predictions in the order of the log."""
     if topic := publication.predictions:
         for rows in _rows(predictions, prediction_columns(contract)):
-            yield from of_predictions.passing(topic, prediction_messages(rows, contract, batch.id))
+            # No line of Python is run for a message here: there are many.
+            yield from map(add, repeat((topic,)), prediction_messages(rows, contract, batch.id))
     if topic := publication.dead_letters:
         failed_at = datetime.fromisoformat(str(predictions.notes["scored_at"]))
         letters = _dead_letters(batch, rejected, unscored, contract, publication, failed_at)
-        yield from of_dead_letters.passing(topic, letters)
+        yield from map(add, repeat((topic,)), letters)
 
 
 def _dead_letters(
@@ -182,12 +171,14 @@ def _rows(handle: TableHandle, columns: list[str]) -> Iterator[pa.RecordBatch]:
         yield from ahead
 
 
-def _result(asset: str, topic: str, batch: OffsetBatch, count: _Count, seconds: float) -> dg.MaterializeResult[None]:
-    metadata: dict[str, Any] = {
-        "topic": topic,
-        "batch": batch.id,
-        "messages": count.messages,
-        "bytes": count.bytes,
-        "messages_per_second": round(count.messages / seconds, 1) if seconds else 0.0,
-    }
-    return dg.MaterializeResult(asset_key=asset, metadata=metadata, data_version=dg.DataVersion(batch.id))
+def _result(
+    asset: str, topic: str, batch: OffsetBatch, messages: int, seconds: float
+) -> Iterator[dg.MaterializeResult[None]]:
+    if topic:
+        metadata: dict[str, Any] = {
+            "topic": topic,
+            "batch": batch.id,
+            "messages": messages,
+            "messages_per_second": round(messages / seconds, 1) if seconds else 0.0,
+        }
+        yield dg.MaterializeResult(asset_key=asset, metadata=metadata, data_version=dg.DataVersion(batch.id))

@@ -166,6 +166,7 @@ def test_the_broker_says_where_it_is_and_its_limits_and_ends_well_when_asked(sho
         bootstrap = re.fullmatch(r"export KAFKA_BOOTSTRAP_SERVERS=(\S+)\n", process.stdout.readline())[1]
         assert shop.value("produce", "--rate", 0, KAFKA_BOOTSTRAP_SERVERS=bootstrap)["messages"] == 1_000
         process.send_signal(number)
-        out, err = process.communicate()
+        # Not `communicate`, which passes over what `readline` has taken in already.
+        out, err = process.stdout.read(), process.stderr.read()
     assert (process.returncode, err) == (0, "")
     assert all(limit in out for limit in LIMITS) and "gone" in out

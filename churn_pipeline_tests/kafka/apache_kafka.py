@@ -286,7 +286,7 @@ def free_port() -> int:
 
 
 def _end_with_parent() -> None:
-    """Have Linux kill this process when its parent is gone: a test that was killed must not leave a broker behind."""
+    """Have Linux kill this process when the thread that started it is gone: a test that was killed leaves no broker."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 from churn_pipeline.batches import TOPIC_SCHEME, Batch, OffsetBatch
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.rows import SourceRows
 from churn_pipeline.errors import UsageError
+from churn_pipeline.read_ahead import read_ahead
 from churn_pipeline.resources.customer_sources.base import CustomerSource
 from churn_pipeline.resources.topics.base import Messages, Topic
 
@@ -87,5 +89,7 @@ class TopicSource(CustomerSource):
         """Stream the messages of the batch's ranges; see `CustomerSource.read` and `Topic.read`."""
         assert isinstance(batch, OffsetBatch)
         read = self._read_as(contract, with_label)
-        for messages in self._topic.read(batch.ranges):
-            yield from read(messages)
+        # Fetching waits for the broker, decoding does not.
+        with closing(read_ahead(self._topic.read(batch.ranges), depth=4)) as fetched:
+            for messages in fetched:
+                yield from read(messages)

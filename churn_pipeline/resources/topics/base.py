@@ -170,14 +170,18 @@ class Outgoing(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: list[tuple[str, bytes]] | None = None
+
+
+#: The same as a plain tuple, which is made faster.
+OutgoingTuple = tuple[str, bytes | None, bytes, list[tuple[str, bytes]] | None]
 
 
 class Publisher(ABC):
     """Publishes what a batch gave, together with the offsets that it read, in one transaction."""
 
     @abstractmethod
-    def publish(self, batch: OffsetBatch, messages: Iterable[Outgoing]) -> int | None:
+    def publish(self, batch: OffsetBatch, messages: Iterable[OutgoingTuple]) -> int | None:
         """Publish unless that was done before.
 
         Args:

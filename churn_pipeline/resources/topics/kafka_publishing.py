@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from churn_pipeline.batches import OffsetBatch
-from churn_pipeline.resources.topics.base import Outgoing, Publisher
+from churn_pipeline.resources.topics.base import OutgoingTuple, Publisher
 from churn_pipeline.resources.topics.bookmarks import Bookmark, bookmarks_of, is_published
 from churn_pipeline.resources.topics.connection import Deadline, KafkaConnection, insist
 from churn_pipeline.resources.topics.embedded import is_embedded
@@ -61,7 +61,7 @@ class KafkaPublisher(Publisher):
         self._group = group
         self._patience = patience_seconds
 
-    def publish(self, batch: OffsetBatch, messages: Iterable[Outgoing]) -> int | None:
+    def publish(self, batch: OffsetBatch, messages: Iterable[OutgoingTuple]) -> int | None:
         """Publish unless that was done before; see `Publisher.publish`."""
         failures, ready = _Failures(), Deadline(self._patience)
         with self._consumer() as consumer:
@@ -183,13 +183,13 @@ class _Failures:
         return next(iter([*fenced, *self._undelivered]), raised)
 
 
-def _send(producer: Producer, messages: Iterable[Outgoing]) -> int:
+def _send(producer: Producer, messages: Iterable[OutgoingTuple]) -> int:
     """Give all messages to the client, as fast as the broker takes them; how many there were."""
-    count = 0
+    count, produce = 0, producer.produce
     for count, (topic, key, value, headers) in enumerate(messages, 1):  # noqa: B007
         while True:
             try:
-                producer.produce(topic, value, key, headers=list(headers))
+                produce(topic, value, key, headers=headers)  # type: ignore[arg-type] # it takes such a list
                 break
             except BufferError:
                 # Ends with a broker that gives nothing too: then messages expire, and the transaction with them.

@@ -22,6 +22,7 @@ from churn_pipeline.resources.topics.base import (
     Headers,
     Messages,
     Outgoing,
+    OutgoingTuple,
     Publisher,
     Topic,
     Watermarks,
@@ -159,12 +160,12 @@ class MemoryPublisher(Publisher):
         self.bookmarks: dict[str, dict[int, Bookmark]] = defaultdict(dict)
         self.fail_with: Exception | None = None
 
-    def publish(self, batch: OffsetBatch, messages: Iterable[Outgoing]) -> int | None:
+    def publish(self, batch: OffsetBatch, messages: Iterable[OutgoingTuple]) -> int | None:
         """Publish unless that was done before; see `Publisher.publish`."""
         before = self.bookmarks[batch.topic]
         if is_published(batch, before):
             return None
-        sent = list(messages)
+        sent = [Outgoing._make(message) for message in messages]
         if self.fail_with is not None:
             raise self.fail_with
         self.messages += sent
