@@ -49,7 +49,7 @@ class Publication:
 @dg.multi_asset(
     name="publish_batch",
     description="Publish what a batch of a topic gave, where settings ask for it, and say that the batch is done.",
-    group_name="topics",
+    group_name="published",
     ins={
         name: dg.AssetIn()
         for name in ("current_churn_scores", "churn_predictions", "rejected_customers", "unscored_customers")

@@ -12,7 +12,7 @@ customer_messages = dg.AssetSpec(
     "customer_messages",
     description="The topic that customer records come in by. The sensor customer_batches reports how it grows, and its "
     "lag; it is stale when nothing came for a day.",
-    group_name="topics",
+    group_name="incoming",
     owners=["team:data-engineering"],
     kinds={"kafka"},
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=24)),

@@ -51,7 +51,7 @@ def customer_batches(
         run_requests=[] if isinstance(asked, str) else [asked],
         skip_reason=asked if isinstance(asked, str) else None,
         # A history of what never changes would only hide what does.
-        asset_events=news_of(batches.topic.name, state, context.cursor) if cursor != context.cursor else [],
+        asset_events=news_of(batches.topic.name, state) if cursor != context.cursor else [],
         cursor=cursor,
     )
 

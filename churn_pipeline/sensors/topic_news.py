@@ -22,19 +22,15 @@ def mark_of(state: TopicState) -> str:
 
 
 def news_of(
-    topic: str, state: TopicState, before: str | None
+    topic: str, state: TopicState
 ) -> list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation]:
     """The topic as it is, as events of the asset `customer_messages`.
 
-    Args:
-        before: `mark_of` at the last tick; None at the first.
-
     Returns:
-        A materialisation if messages came since, which keeps the topic fresh, else an observation; and the checks.
+        A materialisation, which is what the UI shows first and keeps the topic fresh, once the topic has a message; and
+        the checks.
     """
-    ends_before = json.loads(before)[0] if before else []
-    grew = json.loads(mark_of(state))[0] != ends_before and any(state.marks.end.values())
-    event = dg.AssetMaterialization if grew else dg.AssetObservation
+    event = dg.AssetMaterialization if any(state.marks.end.values()) else dg.AssetObservation
     evaluations = [
         dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey(_KEY),
