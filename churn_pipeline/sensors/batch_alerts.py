@@ -6,7 +6,7 @@ A plain sensor over the ledger and the run history, not a run-status sensor: tha
 raises, and the alert of a channel that was down would be lost.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -59,7 +59,9 @@ def batch_alerts(
     """Tell people about batches that are done and runs that failed, each once; red while a channel is down."""
     since = datetime.now(UTC) - LOOK_BACK
     sent, refused = 0, []
-    for deliver in [*_completions(context.instance, table_store, alerts, since), *_failures(context, alerts, since)]:
+    done = [row for row in Ledger(table_store).all() if _is_over(context.instance, table_store, row)]
+    completions = [partial(alerts.completed, row) for row in reversed(done) if row.scored_at >= since]
+    for deliver in [*completions, *_failures(context, done, alerts, since)]:
         try:
             sent += deliver()
         except AlertError as error:
@@ -70,31 +72,30 @@ def batch_alerts(
     return dg.SkipReason(f"{sent} alerts sent; nothing else is news since {since:%Y-%m-%d %H:%M} UTC.")
 
 
-def _completions(instance: dg.DagsterInstance, store: TableStore, alerts: Alerts, since: datetime) -> list[Delivery]:
-    rows = [
-        row
-        for row in Ledger(store).all()
-        if row.scored_at >= since and not row.batch.again and _is_over(instance, store, row)
-    ]
-    return [partial(alerts.completed, row) for row in reversed(rows)]
-
-
 def _is_over(instance: dg.DagsterInstance, store: TableStore, row: ScoredBatch) -> bool:
-    """Whether all that follows the ledger row, current scores and publishing, is done too."""
+    """Whether all that follows the ledger row, current scores and publishing, is done too; of a batch that counts."""
+    if row.batch.again:
+        return False
     run = instance.get_run_by_id(row.run_id)
-    if run is None or run.status == dg.DagsterRunStatus.SUCCESS:
+    if run and run.status == dg.DagsterRunStatus.SUCCESS:
         return True
-    # A run that died at its very end is not tried again, if its batch was of a topic.
-    return (
-        run.is_finished and isinstance(row.batch, OffsetBatch) and TopicPlans(store, row.batch.topic).is_over(row.batch)
-    )
+    if isinstance(row.batch, OffsetBatch):
+        # Its run may be in the history of another daemon, or have died at its very end.
+        return TopicPlans(store, row.batch.topic).is_over(row.batch)
+    return run is None
 
 
-def _failures(context: dg.SensorEvaluationContext, alerts: Alerts, since: datetime) -> Iterator[Delivery]:
+def _failures(
+    context: dg.SensorEvaluationContext, done: Sequence[ScoredBatch], alerts: Alerts, since: datetime
+) -> Iterator[Delivery]:
+    # The last run of a batch may have died while another daemon's finished it.
+    over = {row.batch.id for row in done if isinstance(row.batch, OffsetBatch)}
     failed = RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
     for record in context.instance.get_run_records(failed, ascending=True):
         run = record.dagster_run
         stage, cause = stage_and_cause(context.instance, run)
+        if run.tags.get(BATCH_TAG) in over:
+            continue
         if AGAIN_TAG not in run.tags and (run.job_name == "score_customers" or stage in _SCORING_STEPS):
             batch = run.tags.get(BATCH_TAG)
             yield partial(alerts.failed, stage, cause, batch, run.run_id)

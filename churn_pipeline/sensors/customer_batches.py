@@ -4,7 +4,7 @@ Belongs here: when to ask for a run, and what the UI shows of the topic. Does no
 (`offset_planning.py`), what was planned (`io_managers/topic_batches.py`), reading messages (the run).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 from dagster import DagsterRun, DagsterRunStatus, RunsFilter
@@ -42,6 +42,8 @@ def customer_batches(
     batches = customer_topic.batches
     if batches is None:
         return dg.SkipReason("No topic is named. Set CHURN_KAFKA_TOPIC and KAFKA_BOOTSTRAP_SERVERS to score one.")
+    # Those of batches that are done too: one can die at its very end, or be overtaken by another daemon's.
+    _end_lost_runs(context.instance, {"dagster/sensor_name": customer_batches.name})
     state = batches.look()
     batch = batches.give_out(state)
     runs = _runs_of(context.instance, batch) if batch else []
@@ -57,11 +59,16 @@ def customer_batches(
 
 
 def _runs_of(instance: dg.DagsterInstance, batch: OffsetBatch) -> Sequence[DagsterRun]:
-    """Every run of a batch, the newest first; one whose process is gone has failed."""
+    """Every run of a batch, the newest first."""
     tags = {BATCH_TAG: batch.id}
-    for run in lost_runs(instance, tags):
-        instance.report_run_failed(run, "The process of this run ended before it was done; the batch was not.")
+    _end_lost_runs(instance, tags)
     return instance.get_runs(RunsFilter(tags=tags))
+
+
+def _end_lost_runs(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> None:
+    """Runs whose process is gone have failed."""
+    for run in lost_runs(instance, tags):
+        instance.report_run_failed(run, "The process of this run ended before the run did.")
 
 
 def request(

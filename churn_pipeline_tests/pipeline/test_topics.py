@@ -10,6 +10,7 @@ from churn_pipeline.assets.published import Publication
 from churn_pipeline.resources.customer_sources.json_messages import JsonMessages
 from churn_pipeline.resources.customer_sources.topic_messages import TopicSource
 from churn_pipeline.resources.topics.base import PublishingFailed
+from churn_pipeline.sensors.batch_alerts import AGAIN_TAG
 from churn_pipeline_tests.pipeline.shops import Shop
 
 
@@ -79,7 +80,7 @@ def test_a_run_that_died_after_the_ledger_is_finished_by_the_next(shop):
     """The ledger row alone does not let the sensor go on: current scores and publishing come after it."""
     shop.fill(4)
     [request] = shop.tick()
-    assert not shop.run(request, current_scores=_Dies()).success
+    assert not shop.run(request, current_scores=Dies()).success
     assert len(shop.rows("scored_batches")) == 1 and shop.publisher.messages == []
     shop.fill(2)
     [again] = shop.tick()
@@ -89,7 +90,7 @@ def test_a_run_that_died_after_the_ledger_is_finished_by_the_next(shop):
     assert shop.score() == 1
 
 
-class _Dies(dg.IOManager):
+class Dies(dg.IOManager):
     def handle_output(self, context, obj):
         raise OSError("the disk is gone")
 
@@ -156,6 +157,28 @@ def test_a_run_that_died_at_its_very_end_is_not_tried_again_and_is_announced_as_
     dying = DiesAtTheEnd(shop.topic, shop.batches, read_as)
     assert not shop.run(request, customer_source=lambda _: dying).success
     assert shop.tick() == []
+    shop.alert()
+    assert [alert.level for alert in shop.channel.alerts] == ["done"]
+
+
+def test_a_batch_is_not_announced_before_it_is_published_though_its_run_is_of_another_daemon(shop):
+    shop.fill(4)
+    [request] = shop.tick()
+    elsewhere = shop.run(request, current_scores=Dies())
+    shop.instance.delete_run(elsewhere.run_id)
+    shop.alert()
+    assert shop.channel.alerts == []
+    shop.score()
+    shop.alert()
+    assert [alert.level for alert in shop.channel.alerts] == ["done"]
+
+
+def test_a_last_run_that_died_while_another_daemon_finished_its_batch_is_no_failure(shop):
+    shop.fill(4)
+    [request] = shop.tick()
+    last = request._replace(tags={name: value for name, value in request.tags.items() if name != AGAIN_TAG})
+    assert not shop.run(last, current_scores=Dies()).success
+    shop.score()
     shop.alert()
     assert [alert.level for alert in shop.channel.alerts] == ["done"]
 

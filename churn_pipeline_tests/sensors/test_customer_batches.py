@@ -1,6 +1,7 @@
 """The sensor of the customer topic: which run it asks for, and what the UI shows."""
 
 import json
+import socket
 
 import dagster as dg
 import pytest
@@ -9,6 +10,7 @@ from churn_pipeline.batches import Batch
 from churn_pipeline.io_managers.memory_tables import MemoryTables
 from churn_pipeline.io_managers.topic_batches import CustomerTopic, PlanningRules, TopicBatches
 from churn_pipeline.jobs import score_customers
+from churn_pipeline.resources.run_processes import HOST, PROCESS, this_process
 from churn_pipeline.resources.topics.base import BrokerUnreachable
 from churn_pipeline.resources.topics.memory import MemoryTopic
 from churn_pipeline.sensors.customer_batches import customer_batches
@@ -35,10 +37,12 @@ class Shop:
         self.cursor = result.cursor
         return result
 
-    def launch(self, request, status):
+    def launch(self, request, status, tags=None):
         """A run of the request, as the daemon would have made it, and what became of it."""
         job = dg.Definitions(assets=[_asset]).resolve_implicit_global_asset_job_def()
-        return self.instance.create_run_for_job(job, run_config={}, status=status, tags=request.tags)
+        return self.instance.create_run_for_job(
+            job, run_config={}, status=status, tags={**request.tags, **(tags or {})}
+        )
 
 
 @dg.asset
@@ -105,6 +109,19 @@ def test_no_second_run_is_asked_for_while_one_is_going(shop, status):
     shop.launch(request, dg.DagsterRunStatus[status])
     result = shop.tick()
     assert result.run_requests == [] and "is being scored" in result.skip_reason.skip_message
+
+
+def test_a_run_whose_process_is_gone_has_failed_whatever_became_of_its_batch(shop):
+    shop.fill(3)
+    [request] = shop.tick().run_requests
+    tags = {"dagster/sensor_name": "customer_batches", HOST: socket.gethostname()}
+    gone = shop.launch(request, dg.DagsterRunStatus.STARTED, {**tags, PROCESS: "1@0"})
+    alive = shop.launch(request, dg.DagsterRunStatus.STARTED, {**tags, **this_process()})
+    elsewhere = shop.launch(request, dg.DagsterRunStatus.STARTED, {**tags, HOST: "elsewhere", PROCESS: "1@0"})
+    shop.batches.finish(batch_of(request))
+    shop.tick()
+    states = [shop.instance.get_run_by_id(run.run_id).status.value for run in (gone, alive, elsewhere)]
+    assert states == ["FAILURE", "STARTED", "STARTED"]
 
 
 def test_a_batch_that_failed_too_often_waits_for_a_person(shop):
