@@ -60,7 +60,7 @@ def batch_alerts(
     since = datetime.now(UTC) - LOOK_BACK
     sent, refused = 0, []
     done = [row for row in Ledger(table_store).all() if _is_over(context.instance, table_store, row)]
-    completions = [partial(alerts.completed, row) for row in reversed(done) if row.scored_at >= since]
+    completions: list[Delivery] = [partial(alerts.completed, row) for row in reversed(done) if row.scored_at >= since]
     for deliver in [*completions, *_failures(context, done, alerts, since)]:
         try:
             sent += deliver()
