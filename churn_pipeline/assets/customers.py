@@ -144,7 +144,7 @@ def split(
             part = validate(found, contract, batch.as_of, superseded=mask)
             tally.add(part)
             rejected.add(part.rejected)
-            size += sum(map(len, found.raw or ())) + sum(len(line.raw or b"") for line in found.broken)
+            size += found.size
             if mask is None:
                 register.add(part.customers.column(contract.id.column))
             else:
@@ -153,7 +153,8 @@ def split(
             yield part.customers
         tally.finish()
         repeated += register.repeated()
-    size = batch.size if batch.size is not None else size
+    if batch.size is not None:
+        size = batch.size
     notes.update(
         bytes_read=size,
         rows_read=tally.read,

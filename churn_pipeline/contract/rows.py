@@ -64,3 +64,8 @@ class SourceRows:
     def count(self) -> int:
         """Rows and broken lines."""
         return self.rows.num_rows + len(self.broken)
+
+    @property
+    def size(self) -> int:
+        """Bytes of them, where they are kept as they were."""
+        return sum(map(len, self.raw or ())) + sum(len(line.raw or b"") for line in self.broken)

@@ -1,108 +1,36 @@
-"""The messages that a batch publishes: byte for byte, for every cause, and as their schemas and their page say."""
+"""The messages that a batch publishes: byte for byte, for every cause."""
 
 import base64
 import json
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
-import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn_pipeline.assets.predictions import predictions_schema, unscored_schema
 from churn_pipeline.contract.columns import rules_of
-from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.messages import (
     ContractNotPublishable,
-    DeadLetter,
     DeadLetters,
-    Message,
-    dead_letter_schema,
     prediction_columns,
     prediction_messages,
-    prediction_schema,
     prediction_type,
 )
-from churn_pipeline.contract.rows import BrokenLine, SourceRows
-from churn_pipeline.contract.validation import rejected_schema, validate
-from churn_pipeline_tests.docs.pages import REPOSITORY, blocks
-
-TELCO = Contract.load("telco")
-GYM = Contract.load(REPOSITORY / "docs" / "examples" / "gym.yaml")
-BATCH = "members-1f0c5b7a9e21"
-SCORED_AT = datetime(2026, 3, 1, 9, 31, 12, 4518, UTC)
-PREDICTION: dict[str, Any] = {
-    "plan": "basic", "churn_probability": 0.7310585786300049, "prediction": 1, "threshold": 0.5,
-    "revenue_at_risk": 29.17, "model_name": "churn_model", "model_version": "3", "backend": "sklearn",
-    "source_partition": "members/2", "source_position": 40771,
-    "event_at": datetime(2026, 3, 1, 9, 0, 0, 250_000, UTC), "scored_at": SCORED_AT,
-}  # fmt: skip
-MEMBER: dict[str, Any] = {
-    "card": "m-2041", "exported_at": "2026-03-01T09:00:00Z", "plan": "basic", "months as member": 14, "visits": 4.0,
-    "monthly_fee": 39.9, "has_trainer": False,
-}  # fmt: skip
-UNSCORED: dict[str, Any] = {
-    "card": "m-7", "error_type": "ValueError", "error": "cannot score plan=basic of m-7", "model_name": "churn_model",
-    "model_version": "3", "source_partition": "members/2", "source_position": 9, "event_at": SCORED_AT,
-    "scored_at": SCORED_AT,
-}  # fmt: skip
-
-
-def predicted(*changes: dict[str, Any], contract: Contract = GYM) -> pa.RecordBatch:
-    rows = [{**PREDICTION, contract.id.column: "m-2041", **change} for change in changes]
-    return pa.RecordBatch.from_pylist(rows, predictions_schema(contract))
-
-
-def unscored(**change: Any) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([UNSCORED | change], unscored_schema(GYM))
-
-
-def rejected(*changes: dict[str, Any], broken: tuple[BrokenLine, ...] = ()) -> pa.RecordBatch:
-    """What the validator rejects of messages of `members/0`, their offsets counted from 100."""
-    records = [{**MEMBER, **change} for change in changes]
-    rows = pa.RecordBatch.from_pydict({name: [record[name] for record in records] for name in GYM.columns()})
-    found = SourceRows(
-        rows,
-        "members/0",
-        pa.array(range(100, 100 + len(records)), pa.int64()),
-        broken,
-        raw=[json.dumps(record).encode() for record in records],
-        times=pa.array([0] * len(records), pa.timestamp("ms", "UTC")),
-    )
-    return validate(found, GYM, SCORED_AT).rejected
-
-
-def malformed(*raws: bytes | None, rule: str = "not_json") -> pa.RecordBatch:
-    """Messages that are no records, their offsets counted from 0."""
-    lines = [BrokenLine(offset, rule, repr(raw), raw, 0) for offset, raw in enumerate(raws)]
-    return rejected({}, broken=tuple(lines))
-
-
-def letters(**options: Any) -> DeadLetters:
-    return DeadLetters(GYM, BATCH, "churn-pipeline", SCORED_AT, **options)
-
-
-def letter(message: Message) -> dict[str, Any]:
-    return json.loads(message[1])
-
-
-def every_letter() -> list[Message]:
-    """One or more of each cause."""
-    rows = [
-        rejected({"plan": "platinum", "months as member": -3}, {"card": None}),
-        malformed(b"{", None, b"", b"\xff"),
-        rejected_without_rules(),
-    ]
-    found = [message for part in rows for message in letters().of_rejected(part)]
-    return [*found, *letters().of_unscored(unscored()), *letters().of_unscored(unscored(error_type=None))]
-
-
-def rejected_without_rules() -> pa.RecordBatch:
-    row = {"card": "m-1", "rules": [], "failures": [], "source_partition": "members/0", "source_position": 3}
-    return pa.RecordBatch.from_pylist([row], rejected_schema(GYM))
-
+from churn_pipeline_tests.contract.published_rows import (
+    BATCH,
+    GYM,
+    MEMBER,
+    SCORED_AT,
+    TELCO,
+    letter,
+    letters,
+    malformed,
+    predicted,
+    rejected,
+    rejected_without_rules,
+    unscored,
+)
 
 # --- predictions
 
@@ -311,44 +239,3 @@ def test_the_time_of_failure_is_in_utc_wherever_it_was_taken():
     east = SCORED_AT.astimezone(datetime.strptime("+0530", "%z").tzinfo)
     [message] = DeadLetters(GYM, BATCH, "churn-pipeline", east).of_unscored(unscored())
     assert letter(message)["failed_ts"] == "2026-03-01T09:31:12.004518Z"
-
-
-# --- schemas and page
-
-_WRITE = """The schema is another than docs/schemas/ has. If that is meant, it is a change for every consumer; write it:
-{text}"""
-
-
-@pytest.mark.parametrize(
-    "name, schema", [("prediction", prediction_schema(TELCO)), ("dead-letter", dead_letter_schema())]
-)
-def test_the_schemas_in_docs_are_those_of_the_messages(name, schema):
-    text = json.dumps(schema, indent=2) + "\n"
-    path = REPOSITORY / "docs" / "schemas" / f"{name}.schema.json"
-    assert path.read_text(encoding="utf-8") == text, _WRITE.format(text=text)
-
-
-@pytest.mark.parametrize("contract", [TELCO, GYM], ids=lambda contract: contract.name)
-def test_every_prediction_keeps_its_schema(contract):
-    days = [SCORED_AT + timedelta(days=n) for n in range(3)]
-    rows = predicted(*({"event_at": day, "churn_probability": n / 2} for n, day in enumerate(days)), contract=contract)
-    decoder = msgspec.json.Decoder(prediction_type(contract))
-    for _, value, _ in prediction_messages(rows, contract, BATCH):
-        assert msgspec.json.encode(decoder.decode(value)) == value
-
-
-def test_every_dead_letter_keeps_its_schema_and_every_error_type_comes():
-    kinds = set()
-    for _, value, _ in every_letter():
-        decoded = msgspec.json.decode(value, type=DeadLetter)
-        assert msgspec.json.encode(decoded) == value
-        kinds.add(decoded.error_type)
-    assert kinds == set(dead_letter_schema()["$defs"]["DeadLetter"]["properties"]["error_type"]["enum"])
-
-
-def test_the_page_shows_messages_as_they_are():
-    page = (REPOSITORY / "docs" / "messages.md").read_text(encoding="utf-8")
-    shown = [block.text for block in blocks(page) if block.language == "text"]
-    [prediction] = prediction_messages(predicted({}), GYM, BATCH)
-    [dead] = letters().of_rejected(rejected({"plan": "platinum", "months as member": -3}))
-    assert shown == [msgspec.json.format(value).decode() + "\n" for _, value, _ in (prediction, dead)]

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 
 import dagster as dg
 import pytest
@@ -12,8 +13,12 @@ from churn_pipeline.io_managers.topic_batches import CustomerTopic, PlanningRule
 from churn_pipeline.jobs import score_customers
 from churn_pipeline.resources.run_processes import HOST, PROCESS, this_process
 from churn_pipeline.resources.topics.base import BrokerUnreachable
+from churn_pipeline.resources.topics.connection import KafkaConnection
+from churn_pipeline.resources.topics.kafka_reading import KafkaTopic
 from churn_pipeline.resources.topics.memory import MemoryTopic
 from churn_pipeline.sensors.customer_batches import customer_batches
+from churn_pipeline_tests.kafka.apache_kafka import Broker
+from churn_pipeline_tests.kafka.fixtures import create_topic
 
 
 class Shop:
@@ -176,6 +181,20 @@ def test_a_broker_that_does_not_answer_turns_the_tick_red_and_moves_nothing(shop
     shop.topic.fail_with = None
     [request] = shop.tick().run_requests
     assert batch_of(request).offsets == {"0": [0, 3]}
+
+
+@pytest.mark.parametrize("end", [Broker.freeze, Broker.kill])
+def test_with_a_broker_that_is_frozen_or_down_a_tick_ends_within_five_seconds_and_says_so(instance, new_broker, end):
+    broker = new_broker()
+    name = create_topic(broker.bootstrap, "customers")
+    shop = Shop(instance, topic=KafkaTopic(KafkaConnection(broker.bootstrap), name))
+    shop.tick()
+    end(broker)
+    began = time.monotonic()
+    with pytest.raises(BrokerUnreachable, match=rf"Kafka at {broker.bootstrap} gave no answer in time"):
+        shop.tick()
+    assert time.monotonic() - began < 5
+    broker.thaw()
 
 
 def events(result, kind):
