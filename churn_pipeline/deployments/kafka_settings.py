@@ -6,8 +6,10 @@ Belongs here: names of environment variables and defaults, and the plain values 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from churn_pipeline.contract.definition import nearest
 from churn_pipeline.deployments.fields import SECRET, SettingInvalid, setting, whole_number
@@ -18,7 +20,25 @@ from churn_pipeline.resources.customer_sources.json_messages import JsonMessages
 from churn_pipeline.resources.customer_sources.registry_messages import FramedJsonMessages
 from churn_pipeline.resources.customer_sources.schema_registry import SchemaRegistry
 from churn_pipeline.resources.customer_sources.topic_messages import MessageFormat
-from churn_pipeline.resources.topics.connection import KafkaConnection
+from churn_pipeline.resources.topics.connection import ConnectionSettingsWrong, KafkaConnection
+
+#: Fields of the connection, and the settings that they come from.
+_CONNECTION = {
+    "bootstrap_servers": "kafka_servers",
+    "security_protocol": "kafka_protocol",
+    "sasl_mechanism": "kafka_mechanism",
+    "username": "kafka_username",
+    "password": "kafka_password",
+    "oauth_token_url": "kafka_token_url",
+    "oauth_client_id": "kafka_client_id",
+    "oauth_client_secret": "kafka_client_secret",
+    "oauth_scope": "kafka_scope",
+    "tls_ca_file": "kafka_ca",
+    "tls_certificate_file": "kafka_certificate",
+    "tls_key_file": "kafka_key",
+    "tls_key_password": "kafka_key_password",
+}
+_FILES = ("tls_ca_file", "tls_certificate_file", "tls_key_file")
 
 #: How messages may be written.
 FORMATS = ("json", "avro", "json_schema")
@@ -70,29 +90,29 @@ class KafkaSettings:
         """The cluster and how to get in.
 
         Raises:
-            SettingInvalid: no broker is named.
+            SettingInvalid: no broker is named, or a setting is missing or wrong; names its variable.
         """
         if not self.kafka_servers.strip():
             raise SettingInvalid(
                 "KAFKA_BOOTSTRAP_SERVERS is not set, and a topic is needed. Write host:port of a broker; "
                 "churn-pipeline broker starts one."
             )
-        return KafkaConnection(
-            bootstrap_servers=self.kafka_servers,
-            security_protocol=self.kafka_protocol,
-            sasl_mechanism=self.kafka_mechanism or None,
-            username=self.kafka_username or None,
-            password=self.kafka_password or None,
-            oauth_token_url=self.kafka_token_url or None,
-            oauth_client_id=self.kafka_client_id or None,
-            oauth_client_secret=self.kafka_client_secret or None,
-            oauth_scope=self.kafka_scope or None,
-            tls_ca_file=Path(self.kafka_ca) if self.kafka_ca else None,
-            tls_certificate_file=Path(self.kafka_certificate) if self.kafka_certificate else None,
-            tls_key_file=Path(self.kafka_key) if self.kafka_key else None,
-            tls_key_password=self.kafka_key_password or None,
-            timeout_seconds=self.timeout(),
-        )
+        given: dict[str, Any] = {name: getattr(self, ours) for name, ours in _CONNECTION.items() if getattr(self, ours)}
+        given |= {name: Path(given[name]) for name in _FILES if name in given}
+        if self.registry_url and "SSL" not in self.kafka_protocol:
+            given.pop("tls_ca_file", None)  # it is the registry's
+        connection = KafkaConnection(**given, timeout_seconds=self.timeout())
+        try:
+            connection.configuration()
+        except ConnectionSettingsWrong as error:
+            fields = KafkaSettings.__dataclass_fields__
+            said = re.sub(
+                "|".join(rf"\b{name}\b" for name in _CONNECTION),
+                lambda found: str(fields[_CONNECTION[found[0]]].metadata["variable"]),
+                str(error),
+            )
+            raise SettingInvalid(said) from None
+        return connection
 
     def planning_rules(self) -> PlanningRules:
         """How a topic is cut into batches."""

@@ -46,7 +46,7 @@ def test_a_broker_that_is_away_is_one_fault_in_time(look):
 
 def test_a_wrong_setting_of_the_connection_is_a_fault(look):
     status, said = look(kafka_servers="127.0.0.1:9", kafka_protocol="SASL_SSL", **TOPICS)
-    assert status == {"kafka": "fault"} and "sasl_mechanism is not set" in said
+    assert status == {"kafka": "fault"} and "KAFKA_SASL_MECHANISM is not set" in said
 
 
 def test_the_embedded_broker_is_told_with_its_limits_lag_and_topics_yet_to_come(look):
