@@ -122,17 +122,17 @@ class JsonMessages:
         shape, limit = self._shape, self._limits.bytes
         if shape is None:
             return list(block)
-        refused, decoded = set[int](), list[msgspec.Struct]()
-        for i, value in zip(block, values[block.start : block.stop], strict=True):
-            if not value or len(value) > limit:
-                refused.add(i)
-                continue
+        # Nothing is no object: what must not be parsed is refused as that.
+        texts = [value if value and len(value) <= limit else b"" for value in values[block.start : block.stop]]
+        refused, decoded, left = set[int](), list[msgspec.Struct](), map(shape.decode, texts)
+        while block.start + len(refused) + len(decoded) < block.stop:
             try:
-                decoded.append(shape.decode(value))
+                # No line of Python is run for a message; those before one that is refused are kept.
+                decoded.extend(left)
             except _ANOTHER_SHAPE:
-                refused.add(i)
+                refused.add(block.start + len(refused) + len(decoded))
         rows = _without(block, refused)
-        doubtful = shape.may_have_key_twice([values[i] or b"" for i in rows])
+        doubtful = shape.may_have_key_twice([texts[i - block.start] for i in rows] if refused else texts)
         if any(doubtful):
             refused.update(compress(rows, doubtful))
             decoded = list(compress(decoded, [not doubt for doubt in doubtful]))

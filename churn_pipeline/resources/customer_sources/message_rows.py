@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from churn_pipeline.contract.rows import BrokenLine, SourceRows
@@ -31,8 +32,9 @@ def source_rows(
         rows: indexes in `messages`, one for each value of a column.
     """
     found = rows_of(columns, f"{messages.topic}/{messages.partition}", picked(messages.offsets, rows), broken)
-    times = [_time(timestamp) for timestamp in picked(messages.timestamps, rows)]
-    return replace(found, raw=picked(messages.values, rows), times=pa.array(times, pa.timestamp("ms", "UTC")))
+    given = np.array(picked(messages.timestamps, rows), np.int64)
+    times = pa.array(given, mask=(given < 0) | (given > _LAST_TIME)).cast(pa.timestamp("ms", "UTC"))
+    return replace(found, raw=picked(messages.values, rows), times=times)
 
 
 def broken_line(messages: Messages, row: int, rule: str) -> BrokenLine:
