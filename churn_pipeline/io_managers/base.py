@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -125,8 +126,14 @@ class TableStore(ABC):
         """The rows of a batch (None: of the whole table), or None if there is no such table."""
 
     @abstractmethod
-    def stream(self, handle: TableHandle, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows a handle stands for; see `TableHandle.stream`."""
+    def stream(
+        self, handle: TableHandle, columns: Sequence[str] | None = None, since: datetime | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows a handle stands for; see `TableHandle.stream`.
+
+        Args:
+            since: rows that were written before are not asked for; a store that knows when leaves them out.
+        """
 
     @abstractmethod
     def tables(self) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -105,14 +106,17 @@ class DeltaTables(TableStore):
         rows = sum(_count(folder, file, schema, batch) for file in _files(loaded, batch))
         return TableHandle(table, location, batch, loaded.version(), rows, schema, self)
 
-    def stream(self, handle: TableHandle, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def stream(
+        self, handle: TableHandle, columns: Sequence[str] | None = None, since: datetime | None = None
+    ) -> Iterator[pa.RecordBatch]:
         loaded = self._load(handle.location, handle.batch, handle.version)
         if loaded is None:
             raise not_readable(handle.location)
         folder = TableFolder.at(handle.location)
         only = handle.batch.id if handle.batch else None
         names = handle.schema.names if columns is None else columns
-        for file in _files(loaded, handle.batch):
+        oldest = since.timestamp() * 1000 if since else 0.0
+        for file in (file for file in _files(loaded, handle.batch) if file.modified >= oldest):
             try:
                 yield from read_rows(folder, file, handle.schema, names, only=only)
             except (OSError, pa.ArrowInvalid) as error:

@@ -11,6 +11,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -91,7 +92,12 @@ class FileTables(TableStore):
             return None
         return TableHandle(table, str(folder), batch, None, self._count(folder, batch, schema), schema, self)
 
-    def stream(self, handle: TableHandle, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def stream(
+        self,
+        handle: TableHandle,
+        columns: Sequence[str] | None = None,
+        since: datetime | None = None,  # noqa: ARG002
+    ) -> Iterator[pa.RecordBatch]:
         names = handle.schema.names if columns is None else columns
         wanted = pa.schema([handle.schema.field(name) for name in names])
         for path in self._files(Path(handle.location), handle.batch):

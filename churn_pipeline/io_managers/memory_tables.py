@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -63,7 +64,12 @@ class MemoryTables(TableStore):
         found = self._tables.get(table)
         return None if found is None else self._handle(table, batch, found)
 
-    def stream(self, handle: TableHandle, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def stream(
+        self,
+        handle: TableHandle,
+        columns: Sequence[str] | None = None,
+        since: datetime | None = None,  # noqa: ARG002
+    ) -> Iterator[pa.RecordBatch]:
         names = handle.schema.names if columns is None else list(columns)
         for part in _parts(self._tables[handle.table], handle.batch):
             yield from (batch for batch in part.select(names).to_batches(ROWS_PER_BATCH) if batch.num_rows)

@@ -26,6 +26,9 @@ from churn_pipeline.sensors.causes import cause_in_words
 #: How far back a tick looks: an alert of a channel that is down longer than this is given up.
 LOOK_BACK = timedelta(days=3)
 
+#: How long after the fact a ledger row or a failure may show: a process can be frozen before it commits.
+LATE = timedelta(hours=1)
+
 #: Tags of a scoring run: its batch, and that another run of it follows should this one fail.
 BATCH_TAG, AGAIN_TAG = "churn/batch", "churn/again"
 
@@ -57,10 +60,14 @@ def batch_alerts(
     alerts: dg.ResourceParam[Alerts],
 ) -> dg.SkipReason:
     """Tell people about batches that are done and runs that failed, each once; red while a channel is down."""
-    since = datetime.now(UTC) - LOOK_BACK
+    now = datetime.now(UTC)
+    told = datetime.fromisoformat(context.cursor) if context.cursor else now - LOOK_BACK
+    since = max(told, now - LOOK_BACK)
     sent, refused = 0, []
-    done = [row for row in Ledger(table_store).all() if _is_over(context.instance, table_store, row)]
-    completions: list[Delivery] = [partial(alerts.completed, row) for row in reversed(done) if row.scored_at >= since]
+    # A ledger grows by thousands of batches a day where a topic is scored: only what is new is looked at.
+    rows = [row for row in Ledger(table_store).all(since) if not row.batch.again]
+    done = [row for row in rows if _is_over(context.instance, table_store, row)]
+    completions: list[Delivery] = [partial(alerts.completed, row) for row in reversed(done)]
     for deliver in [*completions, *_failures(context, done, alerts, since)]:
         try:
             sent += deliver()
@@ -69,13 +76,12 @@ def batch_alerts(
     if refused:
         # The others went out and are remembered; a red tick is tried again.
         raise AlertNotDelivered(f"{len(refused)} alerts were not delivered. {refused[0]}")
+    context.update_cursor(min([now - LATE, *(row.scored_at for row in rows if row not in done)]).isoformat())
     return dg.SkipReason(f"{sent} alerts sent; nothing else is news since {since:%Y-%m-%d %H:%M} UTC.")
 
 
 def _is_over(instance: dg.DagsterInstance, store: TableStore, row: ScoredBatch) -> bool:
-    """Whether all that follows the ledger row, current scores and publishing, is done too; of a batch that counts."""
-    if row.batch.again:
-        return False
+    """Whether all that follows the ledger row, current scores and publishing, is done too."""
     run = instance.get_run_by_id(row.run_id)
     if run and run.status == dg.DagsterRunStatus.SUCCESS:
         return True

@@ -1,8 +1,10 @@
 """The contract that every table store keeps."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -126,6 +128,17 @@ def test_a_stream_that_fails_leaves_the_old_rows(
     assert raised.value is failure
     assert ids(whole(store)) == ["c1", "c2"]
     assert sorted(tmp_path.rglob("*")) == files
+
+
+def test_rows_that_were_written_since_a_moment_are_all_there(store: TableStore):
+    store.write("scores", rows(batch("a"), piece([1])), "append")
+    time.sleep(0.01)
+    moment = datetime.now(UTC)
+    time.sleep(0.01)
+    handle = store.write("scores", rows(batch("b"), piece([2])), "append")
+    whole = replace(handle, batch=None)
+    found = [id_ for part in store.stream(whole, ["id"], moment) for id_ in part["id"].to_pylist()]
+    assert found == (["c2"] if isinstance(store, DeltaTables) else ["c1", "c2"])
 
 
 def test_a_table_that_was_never_written_opens_as_none(store: TableStore):

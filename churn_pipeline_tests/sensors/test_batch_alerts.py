@@ -1,11 +1,14 @@
 """The alert sensor against a real ledger, a real run history and channels that refuse."""
 
+from datetime import datetime, timedelta
+
 import dagster as dg
 import pytest
 
 from churn_pipeline import deployments, runs
 from churn_pipeline.definitions import build_defs
 from churn_pipeline.errors import AlertError
+from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.resources.alert_channels import RecordedChannel
 from churn_pipeline.resources.alert_log import AlertLog
 from churn_pipeline.resources.alerting import Alerts
@@ -26,10 +29,14 @@ def launched(deployment):
         yield instance, launch
 
 
-def tick(deployment, instance, channel):
+def context_of(deployment, instance, channel, cursor=None):
     alerts = Alerts(AlertLog(deployment.settings.folder / "alerts"), [channel], "dollars", "http://dagster.test")
     resources = {"table_store": deployment.table_store(), "alerts": alerts}
-    return batch_alerts(dg.build_sensor_context(instance=instance, resources=resources))
+    return dg.build_sensor_context(instance=instance, resources=resources, cursor=cursor)
+
+
+def tick(deployment, instance, channel):
+    return batch_alerts(context_of(deployment, instance, channel))
 
 
 def test_a_finished_batch_is_alerted_once_over_many_ticks(deployment, launched):
@@ -74,6 +81,27 @@ def test_a_run_that_is_still_going_is_not_announced(deployment, launched):
     channel = RecordedChannel()
     tick(deployment, instance, channel)
     assert channel.alerts == []
+
+
+def test_what_was_told_is_not_looked_at_again_and_what_is_not_over_is(deployment, launched):
+    instance, launch = launched
+    run = launch()
+    channel = RecordedChannel()
+    instance.delete_run(run.run_id)
+    instance.create_run_for_job(
+        build_defs(deployment).resolve_job_def("score_customers"), run_id=run.run_id, status=dg.DagsterRunStatus.STARTED
+    )
+    [row] = Ledger(deployment.table_store()).all()
+    context = context_of(deployment, instance, channel)
+    batch_alerts(context)
+    assert datetime.fromisoformat(context.cursor) <= row.scored_at
+    instance.delete_run(run.run_id)
+    later = context_of(deployment, instance, channel, cursor=context.cursor)
+    batch_alerts(later)
+    assert len(channel.alerts) == 1
+    long_after = (row.scored_at + timedelta(seconds=1)).isoformat()
+    batch_alerts(context_of(deployment, instance, another := RecordedChannel(), cursor=long_after))
+    assert another.alerts == []
 
 
 def test_an_empty_home_is_no_news(tmp_path):
