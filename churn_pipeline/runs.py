@@ -34,7 +34,7 @@ from churn_pipeline.resources.alerting import Alerts
 from churn_pipeline.resources.alerts import Alert
 from churn_pipeline.resources.customer_sources.duplicates import policy_of
 from churn_pipeline.resources.run_history import quick_history
-from churn_pipeline.resources.run_processes import HOST, lost_runs, this_process
+from churn_pipeline.resources.run_processes import BATCH_TAG, HOST, lost_runs, this_process
 from churn_pipeline.sensors.batch_alerts import stage_and_cause
 
 #: Metrics of a trained version, as `training/evaluation.py` names them.
@@ -200,7 +200,7 @@ def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance
     }
     run_id = str(uuid4())
     try:
-        _run("score_customers", deployment, config, instance, run_id, {"churn/batch": batch.id}, overrides)
+        _run("score_customers", deployment, config, instance, run_id, {BATCH_TAG: batch.id}, overrides)
     except Exception as error:
         # Whatever it was, people hear of it before it goes on its way.
         stage, cause = _why(instance, run_id, error)

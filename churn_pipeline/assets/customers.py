@@ -28,6 +28,7 @@ from churn_pipeline.progress import Progress
 from churn_pipeline.read_ahead import read_ahead
 from churn_pipeline.resources.customer_sources.base import CustomerSource
 from churn_pipeline.resources.customer_sources.duplicates import IdRegister, Policy, policy_of, superseded_by
+from churn_pipeline.resources.run_processes import BATCH_TAG
 
 OpenSource = Callable[[str], CustomerSource]
 
@@ -95,7 +96,7 @@ def customers(
     batch = batch or source.plan(config.limit)
     context.log.info("Batch %s: %s.", batch.id, batch.describe())
     source.claim(batch)
-    context.instance.add_run_tags(context.run.run_id, {"churn/batch": batch.id})
+    context.instance.add_run_tags(context.run.run_id, {BATCH_TAG: batch.id})
     policy = policy_of(config.duplicates or defaults.duplicates)
     tally = Tally(read_limit(config.reject_limit, defaults.reject_limit))
     version = dg.DataVersion(batch.id)
@@ -134,7 +135,7 @@ def split(
     metadata: dict[str, Any],
 ) -> Iterator[pa.RecordBatch]:
     """Yield customers and put the rest aside; raises before the end, so that nothing is committed, past a limit."""
-    started, started_at = time.monotonic(), datetime.now(UTC)
+    started, started_at = time.monotonic(), datetime.now(UTC).isoformat()
     superseded = None if policy == "keep" else superseded_by(policy, _ids(source, batch, contract))
     repeated = size = 0
     # Parsing, judging and writing are a thread each.
@@ -153,14 +154,12 @@ def split(
             yield part.customers
         tally.finish()
         repeated += register.repeated()
-    if batch.size is not None:
-        size = batch.size
     notes.update(
-        bytes_read=size,
+        bytes_read=size if batch.size is None else batch.size,
         rows_read=tally.read,
         rows_duplicate=repeated,
         cells_cleaned=dict(tally.cleaned),
-        started_at=started_at.isoformat(),
+        started_at=started_at,
         stage_seconds={"read": time.monotonic() - started},
     )
     metadata.update(
@@ -171,7 +170,7 @@ def split(
             "rows_read": tally.read,
             "rows_duplicate": repeated,
             "cells_cleaned": sum(tally.cleaned.values()),
-            "bytes_read": size,
+            "bytes_read": notes["bytes_read"],
         }
     )
 

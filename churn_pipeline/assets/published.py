@@ -116,7 +116,7 @@ def _outgoing(
         for rows in _rows(predictions, prediction_columns(contract)):
             # No line of Python is run for a message here: there are many.
             yield from map(add, repeat((topic,)), prediction_messages(rows, contract, batch.id))
-    if topic := publication.dead_letters:
+    if (topic := publication.dead_letters) and rejected.rows + unscored.rows:
         failed_at = datetime.fromisoformat(str(predictions.notes["scored_at"]))
         letters = _dead_letters(batch, rejected, unscored, contract, publication, failed_at)
         yield from map(add, repeat((topic,)), letters)

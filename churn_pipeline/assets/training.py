@@ -21,6 +21,7 @@ from churn_pipeline.errors import ContractError
 from churn_pipeline.io_managers.base import Rows, TableHandle
 from churn_pipeline.resources.experiment_tracking import ExperimentTracking
 from churn_pipeline.resources.model_registry import ModelRegistry
+from churn_pipeline.resources.run_processes import BATCH_TAG
 from churn_pipeline.training.promotion import MARGIN
 from churn_pipeline.training.registration import TrainingConfig, TrainingResult, train
 
@@ -65,7 +66,7 @@ def training_customers(
         raise NoLabel(f"Contract {contract.name!r} names no label. Add label with column, positive and negative.")
     source = customer_source(config.source or defaults.training_source)
     batch = source.plan()
-    context.instance.add_run_tags(context.run.run_id, {"churn/batch": batch.id})
+    context.instance.add_run_tags(context.run.run_id, {BATCH_TAG: batch.id})
     tally = Tally(read_limit(config.reject_limit, defaults.reject_limit))
     schema, metadata = customers_schema(contract, with_label=True), dict[str, Any]()
 

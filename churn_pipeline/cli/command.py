@@ -20,7 +20,8 @@ from churn_pipeline.errors import AlertError, explanations
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_INTERRUPTED = 130
+#: Exit code of a command that was stopped.
+INTERRUPTED = 130
 _JSON, _DEBUG = "churn_pipeline.json", "churn_pipeline.debug"
 
 
@@ -139,7 +140,7 @@ def _errors_in_words(debug: bool) -> Iterator[None]:
 def in_words(error: BaseException) -> Stopped:
     """The sentence for an error, whatever Dagster wrapped around it."""
     if "Interrupt" in type(error).__name__:  # Python's own, or what Dagster makes of it
-        return Stopped("Interrupted. Nothing half-written counts; run it again.", _INTERRUPTED)
+        return Stopped("Interrupted. Nothing half-written counts; run it again.", INTERRUPTED)
     ours = explanations(error)
     # A failed run whose alert was not delivered either: the cause comes first, and that nobody was told.
     untold = [found for found in ours if isinstance(found, AlertError)]

@@ -25,7 +25,7 @@ from churn_pipeline.runs import local_instance
 from churn_pipeline.sensors.batch_alerts import batch_alerts
 from churn_pipeline.sensors.causes import cause_in_words
 from churn_pipeline.sensors.customer_batches import customer_batches
-from churn_pipeline.sensors.sensor_alerts import FAILURES, INTERVALS, SHORTEST_SILENCE, sensor_alerts
+from churn_pipeline.sensors.sensor_alerts import FAILURES, SHORTEST_SILENCE, longest_pause, sensor_alerts
 
 #: Without one of these nothing is scored or told as messages come.
 _SENSORS = (customer_batches, batch_alerts, sensor_alerts)
@@ -106,7 +106,7 @@ def of_sensor(name: str, is_on: bool, ticks: Sequence[InstigatorTick], interval:
     last = f"Last tick {span(now - ticks[0].timestamp)} ago" if ticks else "Never ticked"
     if not is_on:
         return Finding(name, "look", f"Turned off. {last}.", "Turn it on in Dagster's UI.")
-    if not ticks or now - ticks[0].timestamp > max(INTERVALS * interval, SHORTEST_SILENCE).total_seconds():
+    if not ticks or now - ticks[0].timestamp > longest_pause(interval).total_seconds():
         return Finding(name, "fault", f"{last}.", "See that the daemon runs and that the code location loads.")
     over = [tick for tick in ticks if tick.is_completed][:FAILURES]
     if over and over[0].is_failure:

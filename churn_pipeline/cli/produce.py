@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from churn_pipeline.cli.checkpoint import Checkpoint
-from churn_pipeline.cli.command import Answer, Command
+from churn_pipeline.cli.command import INTERRUPTED, Answer, Command
 from churn_pipeline.cli.scoring import contract_option, deployment_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 #: Customers that are made up where no file is named.
 _MADE_UP = 1_000
-_INTERRUPTED = 130
 
 
 @click.command(cls=Command, json=True)
@@ -202,9 +201,7 @@ def _sent(
         messages = islice(job.stream.since(first), job.left)
         delivered = send(connection, job.topic, messages, rate=rate, acknowledged=acknowledged, stop=stop)
     job = replace(job, reached=reached)
-    return Answer(
-        _told(job, delivered, first, checkpoint), _value(job, delivered, first), _INTERRUPTED * bool(job.left)
-    )
+    return Answer(_told(job, delivered, first, checkpoint), _value(job, delivered, first), INTERRUPTED * bool(job.left))
 
 
 def _told(job: _Job, delivered: Delivered, first: int, checkpoint: Path | None) -> list[RenderableType]:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from churn_pipeline.cli import report
+from churn_pipeline.cli.command import INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,7 +62,7 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         """0 only if it is over and adds up."""
-        return 130 if self.ending == "interrupted" else int(not (self.ending == "done" and self.adds_up))
+        return INTERRUPTED if self.ending == "interrupted" else int(not (self.ending == "done" and self.adds_up))
 
 
 class Lines:

@@ -1,6 +1,6 @@
-"""Which process a run is in, and which runs are lost because theirs is gone.
+"""Which batch a run is of, which process it is in, and which runs are lost because theirs is gone.
 
-Belongs here: marking a run with its process, and finding and ending the lost. Does not: what becomes of their batch
+Belongs here: the marks of a run, and finding the lost. Does not: what becomes of their batch
 (`sensors/customer_batches.py`, `runs.py`).
 
 A run whose process was killed goes on for ever in Dagster's history if nobody is left who started it: the code server
@@ -17,6 +17,9 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 import psutil
 from dagster import RunRecord
+
+#: Tag of a run: the id of its batch.
+BATCH_TAG = "churn/batch"
 
 #: Tags of a run: its machine, and its process there with the second in which that began, as numbers are used again.
 HOST, PROCESS = "churn/host", "churn/process"

@@ -21,6 +21,7 @@ from churn_pipeline.io_managers.topic_plans import TopicPlans
 from churn_pipeline.ledger import ScoredBatch
 from churn_pipeline.resources.alert_channels import AlertNotDelivered
 from churn_pipeline.resources.alerting import Alerts
+from churn_pipeline.resources.run_processes import BATCH_TAG
 from churn_pipeline.sensors.causes import cause_in_words
 
 #: How far back a tick looks: an alert of a channel that is down longer than this is given up.
@@ -29,8 +30,8 @@ LOOK_BACK = timedelta(days=3)
 #: How long after the fact a ledger row or a failure may show: a process can be frozen before it commits.
 LATE = timedelta(hours=1)
 
-#: Tags of a scoring run: its batch, and that another run of it follows should this one fail.
-BATCH_TAG, AGAIN_TAG = "churn/batch", "churn/again"
+#: Tag of a scoring run: another run of its batch follows should this one fail.
+AGAIN_TAG = "churn/again"
 
 #: Steps of a scoring run, whichever job it was started by.
 _SCORING_STEPS = frozenset(
@@ -65,8 +66,10 @@ def batch_alerts(
     since = max(told, now - LOOK_BACK)
     sent, refused = 0, []
     # A ledger grows by thousands of batches a day where a topic is scored: only what is new is looked at.
-    rows = [row for row in Ledger(table_store).all(since) if not row.batch.again]
-    done = [row for row in rows if _is_over(context.instance, table_store, row)]
+    done, going = list[ScoredBatch](), list[ScoredBatch]()
+    for row in Ledger(table_store).all(since):
+        if not row.batch.again:
+            (done if _is_over(context.instance, table_store, row) else going).append(row)
     completions: list[Delivery] = [partial(alerts.completed, row) for row in reversed(done)]
     for deliver in [*completions, *_failures(context, done, alerts, since)]:
         try:
@@ -76,7 +79,7 @@ def batch_alerts(
     if refused:
         # The others went out and are remembered; a red tick is tried again.
         raise AlertNotDelivered(f"{len(refused)} alerts were not delivered. {refused[0]}")
-    context.update_cursor(min([now - LATE, *(row.scored_at for row in rows if row not in done)]).isoformat())
+    context.update_cursor(min([now - LATE, *(row.scored_at for row in going)]).isoformat())
     return dg.SkipReason(f"{sent} alerts sent; nothing else is news since {since:%Y-%m-%d %H:%M} UTC.")
 
 

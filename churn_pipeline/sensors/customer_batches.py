@@ -12,8 +12,8 @@ from dagster import DagsterRun, DagsterRunStatus, RunsFilter
 from churn_pipeline.batches import OffsetBatch
 from churn_pipeline.io_managers.topic_batches import CustomerTopic, TopicState
 from churn_pipeline.jobs import score_customers
-from churn_pipeline.resources.run_processes import lost_runs
-from churn_pipeline.sensors.batch_alerts import AGAIN_TAG, BATCH_TAG
+from churn_pipeline.resources.run_processes import BATCH_TAG, lost_runs
+from churn_pipeline.sensors.batch_alerts import AGAIN_TAG
 from churn_pipeline.sensors.topic_news import mark_of, news_of
 
 #: States of a run that may still finish its batch.

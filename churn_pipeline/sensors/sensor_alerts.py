@@ -30,7 +30,7 @@ from churn_pipeline.sensors.causes import cause_in_words
 FAILURES = 3
 
 #: A sensor that does not tick for so many of its intervals, and for at least so long, is silent.
-INTERVALS, SHORTEST_SILENCE = 10, timedelta(minutes=5)
+_INTERVALS, SHORTEST_SILENCE = 10, timedelta(minutes=5)
 
 _WENT_WELL = [TickStatus.SKIPPED, TickStatus.SUCCESS]
 
@@ -105,11 +105,16 @@ def trouble_of(sensor: Watched, before: SensorTrouble | None, since: datetime, n
     return None if works_again else before
 
 
+def longest_pause(interval: timedelta) -> timedelta:
+    """How long a sensor may not tick that should at this interval; past it, it is silent."""
+    return max(_INTERVALS * interval, SHORTEST_SILENCE)
+
+
 def _new_trouble(sensor: Watched, since: datetime, now: datetime) -> SensorTrouble | None:
     signs = [sensor.started] if sensor.started else []
     signs += [_at(tick.timestamp) for tick in sensor.ticks[:1]]
     last_sign = max(signs, default=since)
-    if now - max(last_sign, since) > max(INTERVALS * sensor.interval, SHORTEST_SILENCE):
+    if now - max(last_sign, since) > longest_pause(sensor.interval):
         return SensorTrouble(sensor.name, "silent", last_sign)
     # What failed before somebody turned the sensor off and on again may be repaired.
     over = [t for t in sensor.ticks if t.is_completed and not (sensor.started and _at(t.timestamp) < sensor.started)]

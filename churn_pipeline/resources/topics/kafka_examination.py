@@ -9,13 +9,12 @@ transactional id.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from churn_pipeline.resources.topics.bookmarks import Bookmark
-from churn_pipeline.resources.topics.connection import Deadline, KafkaConnection
+from churn_pipeline.resources.topics.connection import Deadline, KafkaConnection, insist
 from churn_pipeline.resources.topics.embedded import is_embedded
 
 if TYPE_CHECKING:
@@ -25,12 +24,6 @@ if TYPE_CHECKING:
         ClusterMetadata,
         TopicMetadata,
     )
-
-#: Answers for a group about which the cluster has to agree first who keeps it.
-_PASSING = ("COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR")
-_WAIT_SECONDS = 0.1
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -167,9 +160,10 @@ def _allowed_on_topic(admin: AdminClient, name: str, deadline: Deadline) -> Coll
 
 
 def _members(admin: AdminClient, group: str, deadline: Deadline) -> tuple[int, Collection[str] | None]:
-    found = _once_settled(
-        lambda: admin.describe_consumer_groups(
-            [group], include_authorized_operations=True, request_timeout=deadline.left
+    # A cluster that was just started has to agree first who keeps the group.
+    found = insist(
+        lambda seconds: admin.describe_consumer_groups(
+            [group], include_authorized_operations=True, request_timeout=seconds
         )[group].result(),
         deadline,
     )
@@ -180,7 +174,7 @@ def _bookmarks(consumer: Consumer, topic: str, partitions: Iterable[int], deadli
     from confluent_kafka import KafkaException, TopicPartition
 
     asked = [TopicPartition(topic, p) for p in partitions]
-    found = _once_settled(lambda: consumer.committed(asked, timeout=deadline.left), deadline)
+    found = insist(lambda seconds: consumer.committed(asked, timeout=seconds), deadline)
     if failed := [part.error for part in found if part.error is not None]:
         raise KafkaException(failed[0])
     return {p.partition: Bookmark.read(p.offset, p.metadata) for p in found if p.offset >= 0}
@@ -220,16 +214,3 @@ def _offsets(
         # An offset below 0 is no answer, though no error came with it.
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no offsets of {name}/{silent[0]}"))
     return found
-
-
-def _once_settled(ask: Callable[[], T], deadline: Deadline) -> T:
-    """The answer about a group, asked again until the cluster has agreed who keeps it."""
-    from confluent_kafka import KafkaException
-
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            if deadline.over or error.args[0].name() not in _PASSING:
-                raise
-            time.sleep(_WAIT_SECONDS)

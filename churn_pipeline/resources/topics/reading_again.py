@@ -1,7 +1,7 @@
 """Single messages of a topic, read again by their places.
 
 Belongs here: which ranges are worth reading for a few messages, and leaving out what is gone. Does not: why somebody
-wants them (`io_managers/retries.py`, `assets/published.py`), a client (`kafka_reading.py`).
+wants them (`io_managers/replayed_messages.py`, `assets/published.py`), a client (`kafka_reading.py`).
 """
 
 from __future__ import annotations
