@@ -59,8 +59,8 @@ class Request:
 
     Attributes:
         batch: bounds fixed by `plan_scoring`.
-        update_current: whether a batch that is scored again replaces current scores.
         model: alias or version.
+        update_current: whether a batch that is scored again replaces current scores.
     """
 
     source: str | None = None
