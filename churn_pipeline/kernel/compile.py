@@ -56,7 +56,7 @@ def compile_tables(
     node = structure.read(estimator, model.positive)
     maker = _Compiler(model, estimator, material, compiled=compiled, only_matrix=only_matrix)
     with quiet(), np.errstate(all="ignore"):
-        evaluators = {id(leaf): maker.evaluator(leaf) for leaf in structure.leaves(node)}
+        evaluators = [(leaf, maker.evaluator(leaf)) for leaf in structure.leaves(node)]
     return Tables(model, estimator, material.sample, node, evaluators, compiled=compiled)
 
 

@@ -7,7 +7,7 @@ evaluators (one file each), proving (`proof.py`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ class Tables:
     Args:
         sample: customers that the estimator scores.
         node: how the classifiers are combined.
-        evaluators: by `id` of the leaf of `node`.
+        evaluators: of each leaf of `node`.
         compiled: whether numba may be used.
     """
 
@@ -55,15 +55,15 @@ class Tables:
         estimator: Any,
         sample: pa.RecordBatch,
         node: Node,
-        evaluators: Mapping[int, Evaluator],
+        evaluators: Sequence[tuple[Leaf, Evaluator]],
         *,
         compiled: bool,
     ) -> None:
         self._model, self._estimator, self._sample, self._base = model, estimator, sample, sample.slice(0, 1)
-        self._node, self._evaluators = node, dict(evaluators)
-        self._axes: list[Axis] = list({id(axis): axis for item in evaluators.values() for axis in item.axes}.values())
-        self._raw = list(dict.fromkeys(name for item in evaluators.values() for name in item.raw))
-        self._admitted = {id(axis): axis.size for axis in self._axes}
+        self._node, self._evaluators = node, list(evaluators)
+        self._axes: list[Axis] = list({id(axis): axis for _, item in evaluators for axis in item.axes}.values())
+        self._raw = list(dict.fromkeys(name for _, item in evaluators for name in item.raw))
+        self._admitted = [axis.size for axis in self._axes]
         self._whole = True
         self._compiled = compiled
         self._explanation: Explanation | None = None
@@ -72,7 +72,7 @@ class Tables:
     @property
     def tier(self) -> str:
         """The slowest tier that any of the classifiers needs."""
-        return max((item.tier for item in self._evaluators.values()), key=TIERS.index)
+        return max((item.tier for _, item in self._evaluators), key=TIERS.index)
 
     def breaks(self) -> dict[str, npt.NDArray[np.float64]]:
         """Column → the numbers at which some tree changes its mind."""
@@ -104,7 +104,7 @@ class Tables:
         """
         with self._lock:
             if self._explanation is None and isinstance(self._node, Leaf):
-                evaluator = self._evaluators[id(self._node)]
+                evaluator = self._evaluator(self._node)
                 self._explanation = make(evaluator, self._encoded(self._sample), self._compiled)
             return self._explanation
 
@@ -127,10 +127,10 @@ class Tables:
         encoded = Encoded(batch)
         if not self._whole:
             raise Surprise
-        for axis in self._axes:
+        for place, axis in enumerate(self._axes):
             encoded.coded(axis)
-            if axis.size > self._admitted[id(axis)]:
-                self._admit(axis)
+            if axis.size > self._admitted[place]:
+                self._admit(place)
         return encoded
 
     def _leave_out(self, encoded: Encoded, found: Floats) -> dict[int, tuple[str, str]]:
@@ -162,7 +162,7 @@ class Tables:
 
     def _one(self, node: Node, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
         if isinstance(node, Leaf):
-            return self._evaluators[id(node)].one(record, codes)
+            return self._evaluator(node).one(record, codes)
         if isinstance(node, Mean):
             answers = [self._one(part, record, codes) for part in node.parts]
             known = [answer for answer in answers if answer is not None]
@@ -170,12 +170,13 @@ class Tables:
         answer = self._one(node.part, record, codes)
         return None if answer is None else float(_calibrated(node, np.array([answer]))[0])
 
-    def _admit(self, axis: Axis) -> None:
-        """Show new values to the estimator, once each, and take them into the tables."""
-        start, self._admitted[id(axis)] = self._admitted[id(axis)], axis.size
+    def _admit(self, place: int) -> None:
+        """Show new values of an axis to the estimator, once each, and take them into the tables."""
+        axis = self._axes[place]
+        start, self._admitted[place] = self._admitted[place], axis.size
         self._whole = False  # until every evaluator has them
         axis.refused.update(refused_codes(self._estimator, self._model, self._base, axis, start))
-        for evaluator in self._evaluators.values():
+        for _, evaluator in self._evaluators:
             evaluator.extend(axis, start)
         self._whole = True
         if self._explanation is not None:
@@ -196,9 +197,21 @@ class Tables:
                 found.setdefault(row, (axis.refused[code], f"the model does not take this customer: {said}"))
         return found
 
+    def _evaluator(self, leaf: Leaf) -> Evaluator:
+        return next(evaluator for known, evaluator in self._evaluators if known is leaf)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the lock: a copy in another process takes turns with nobody here."""
+        with self._lock:
+            return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
     def _of(self, node: Node, encoded: Encoded) -> npt.NDArray[np.float64]:
         if isinstance(node, Leaf):
-            return self._evaluators[id(node)].answer(encoded)
+            return self._evaluator(node).answer(encoded)
         if isinstance(node, Mean):
             answers = [self._of(part, encoded) for part in node.parts]
             return np.average(np.array(answers), axis=0, weights=node.weights)

@@ -1,5 +1,6 @@
 """Plans: whatever was registered is scored as its estimator scores it, by the fastest tier that was proven."""
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -72,6 +73,15 @@ def test_any_model_is_scored_as_its_estimator_scores_it(name):
             assert not np.isnan(found).any()
             assert np.abs(found - wanted).max() <= 1e-12
             assert ((found >= 0.5) == (wanted >= 0.5)).all()
+
+
+@pytest.mark.parametrize("name", _QUICK)
+def test_a_plan_that_was_sent_to_another_process_says_the_same(name):
+    plan = plan_of(fitted(name))
+    sent = cloudpickle.loads(cloudpickle.dumps(plan))
+    for batch in (members(500, seed=5), strange(500)):
+        assert (probabilities(batch, sent) == probabilities(batch, plan)).all()
+    assert (sent.tier, sent.proof) == (plan.tier, plan.proof)
 
 
 def test_the_first_class_may_be_the_one_that_is_wanted():
