@@ -25,7 +25,7 @@ class Logistic:
     scale: float = 1.0
 
     def __call__(self, margins: Margins) -> Floats:
-        # numpy's exponential is vectorised, scipy's expit is not; they differ in the last bit.
+        # numpy's exponential is vectorised, scipy's expit is not; on some processors they differ in the last bit.
         with np.errstate(over="ignore"):
             found = np.exp(np.asarray(margins, dtype=np.float64) * -self.scale)
         found += 1

@@ -17,7 +17,7 @@ from churn_pipeline.kernel.forests.forest_readers import (
     read_forest,
     read_hist_boosting,
 )
-from churn_pipeline_tests.kernel.forests.forests import around_thresholds, customers, fitted, walked
+from churn_pipeline_tests.kernel.forests.forests import around_thresholds, customers, fitted, same, walked
 
 READ = {
     "boosting": (GradientBoostingClassifier(n_estimators=15), read_boosting, False),
@@ -57,7 +57,7 @@ def test_numbers_at_and_beside_every_threshold_go_where_the_estimator_sends_them
     fitted(estimator, x, y)
     forest = read(estimator, positive)
     rows = around_thresholds(forest, x, missing=missing)
-    assert np.array_equal(walked(forest, rows), estimator.predict_proba(rows)[:, positive])
+    assert same(walked(forest, rows), estimator.predict_proba(rows)[:, positive])
 
 
 def test_categories_that_are_no_small_whole_numbers_are_read_as_they_are():
@@ -67,7 +67,7 @@ def test_categories_that_are_no_small_whole_numbers_are_read_as_they_are():
     forest = read_hist_boosting(estimator, 1)
     rows = around_thresholds(forest, x, missing=True)
     assert len(forest.ranges) > 0
-    assert np.array_equal(walked(forest, rows), estimator.predict_proba(rows)[:, 1])
+    assert same(walked(forest, rows), estimator.predict_proba(rows)[:, 1])
 
 
 def test_a_forest_gives_the_probability_of_any_of_three_classes():
@@ -76,7 +76,7 @@ def test_a_forest_gives_the_probability_of_any_of_three_classes():
     estimator = RandomForestClassifier(5, max_depth=4, random_state=0).fit(x, y)
     for positive in range(3):
         forest = read_forest(estimator, positive)
-        assert np.array_equal(walked(forest, x), estimator.predict_proba(x)[:, positive])
+        assert same(walked(forest, x), estimator.predict_proba(x)[:, positive])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -93,7 +93,7 @@ def test_random_settings_are_read_exactly(seed):
     fitted(boosting, x, y)
     forest = read_hist_boosting(boosting, 1)
     rows = around_thresholds(forest, x, missing=True)
-    assert np.array_equal(walked(forest, rows), boosting.predict_proba(rows)[:, 1])
+    assert same(walked(forest, rows), boosting.predict_proba(rows)[:, 1])
 
 
 def test_a_float32_threshold_keeps_what_rounding_first_would_keep():

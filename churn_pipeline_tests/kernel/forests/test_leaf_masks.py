@@ -6,7 +6,7 @@ from churn_pipeline.kernel.forests.forest import NotReadable
 from churn_pipeline.kernel.forests.forest_readers import read_boosting
 from churn_pipeline.kernel.forests.leaf_masks import LeafMasks
 from churn_pipeline.kernel.forests.leaf_sums import LeafSums
-from churn_pipeline_tests.kernel.forests.forests import customers, grown, needs_numba, one_group_a_column, rows_of
+from churn_pipeline_tests.kernel.forests.forests import customers, grown, needs_numba, one_group_a_column, rows_of, same
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_numba)])
@@ -25,7 +25,7 @@ def test_compiled_margins_are_added_in_the_order_of_the_library():
     groups = one_group_a_column(forest, x.shape[1], missing=False)
     codes, matrix = rows_of(groups, 5_000)
     found = LeafMasks(forest, groups, compiled=True).score(codes)
-    assert np.array_equal(found, estimator.predict_proba(matrix)[:, 1])
+    assert same(found, estimator.predict_proba(matrix)[:, 1])
 
 
 @pytest.mark.parametrize("leaves", [1, 2, 3, 4, 5, 8, 9, 16, 20, 32, 40, 64])
