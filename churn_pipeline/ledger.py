@@ -42,7 +42,7 @@ class ScoredBatch:
         run_id: Dagster's.
         scored_at: when scoring began, UTC.
         kernel_proof: `proof` before and `canary` while running, as `kernel.proof.Comparison` writes them, or None each;
-            `why` nothing faster scored.
+            `why` nothing faster scored; `fallback`, the cause, where something stood in for Spark.
     """
 
     batch: Batch
@@ -74,6 +74,12 @@ class ScoredBatch:
     def share_churn(self) -> float | None:
         """Share of scored customers predicted to churn; None if none was scored."""
         return self.rows_churn / self.rows_scored if self.rows_scored else None
+
+    @property
+    def scored_by(self) -> str:
+        """Backend and tier, such as `sklearn (linear)`, and whether it stood in for Spark."""
+        cause = self.kernel_proof.get("fallback")
+        return f"{self.backend} ({self.kernel_tier}){f', in place of Spark ({cause})' if cause else ''}"
 
     @property
     def output_shape(self) -> tuple[int, int]:

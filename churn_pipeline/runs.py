@@ -124,13 +124,16 @@ def plan_scoring(deployment: Deployment, request: Request) -> Plan:
     columns = source.columns(batch)
     for partition, present in columns.items():
         contract.check_columns(present, partition)
-    model = deployment.model_registry().resolve(defaults.model_name, request.model or defaults.alias, contract)
-    choice = deployment.inference().choose(request.backend or defaults.backend)
+    inference, asked = deployment.inference(), request.model or defaults.alias
+    model = deployment.model_registry().resolve(
+        defaults.model_name, asked, contract, may_fall_back=inference.may_fall_back
+    )
+    choice = inference.choose(request.backend or defaults.backend, model=model)
     store = deployment.table_store()
     return Plan(
         batch=batch,
         model=model,
-        backend=choice.engine.backend,
+        backend=choice.backend,
         backend_reason=choice.reason,
         kernel=choice.engine.plan(model),
         reject_limit=read_limit(request.reject_limit, defaults.reject_limit),
@@ -192,7 +195,10 @@ def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance
         raise
     config = {
         "read_customers": _given(
-            batch=batch.to_json(), reject_limit=request.reject_limit, duplicates=request.duplicates
+            batch=batch.to_json(),
+            reject_limit=request.reject_limit,
+            duplicates=request.duplicates,
+            backend=request.backend,
         ),
         "churn_model": _given(alias_or_version=request.model),
         "score_customers_of_batch": _given(backend=request.backend),
@@ -217,13 +223,22 @@ def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance
     return Outcome(row, {name: store.location(name) for name in jobs.TABLES}, alerts.completion(row), sent)
 
 
-def train(deployment: Deployment, source: str | None, estimator: str | None, instance: dg.DagsterInstance) -> Trained:
+def train(
+    deployment: Deployment,
+    source: str | None,
+    estimator: str | None,
+    instance: dg.DagsterInstance,
+    engine: str | None = None,
+) -> Trained:
     """Run the job `train_model` in this process.
+
+    Args:
+        engine: `sklearn` or `spark`.
 
     Raises:
         ChurnPipelineError: what stopped the run.
     """
-    config = {"training_customers": _given(source=source), "trained_model": _given(estimator=estimator)}
+    config = {"training_customers": _given(source=source), "trained_model": _given(estimator=estimator, engine=engine)}
     result = _run("train_model", deployment, config, instance, str(uuid4()), {}, {})
     said = {name: value.value for name, value in _metadata(result, "trained_model").items()}
     metrics = {name: value for name, value in said.items() if name in METRICS}

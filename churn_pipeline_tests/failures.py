@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 from confluent_kafka import Producer
 
-from churn_pipeline.assets.predictions import unscored_schema
+from churn_pipeline.assets.prediction_rows import unscored_schema
 from churn_pipeline.batches import OffsetBatch, OffsetRange
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.validation import rejected_schema

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 
 from churn_pipeline import checks
-from churn_pipeline.assets.predictions import predictions_schema, unscored_schema
+from churn_pipeline.assets.prediction_rows import predictions_schema, unscored_schema
 from churn_pipeline.batches import FileBatch, FileBound
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.validation import customers_schema, rejected_schema, validate

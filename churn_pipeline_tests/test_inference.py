@@ -161,7 +161,7 @@ def test_spark_takes_its_fallback_and_says_so(model_file, training):
     assert predict(backend, training[0]) == predict(load_model("sklearn", model_file), training[0])
     info = get_backend_info(backend)
     assert info["using_fallback"] is True and info["fallback_path"] == model_file
-    assert info["spark_available"] is False and info["model_type"] == "Pipeline"
+    assert (info["fallback_cause"], info["scored_by"], info["model_type"]) == ("model_missing", "sklearn", "Pipeline")
 
 
 def test_backend_info_of_an_unloaded_model_has_no_type():

@@ -6,6 +6,7 @@ Belongs here: the value that a deployment hands to the assets. Does not: where i
 from dataclasses import dataclass
 
 from churn_pipeline.contract.validation import RejectLimit
+from churn_pipeline.spark.sessions import SparkSettings
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class RunDefaults:
         reject_limit: most rejected rows of a batch.
         duplicates: what becomes of rows with an id seen before.
         estimator: what `trained_model` trains.
+        spark: where Spark is.
         export: whether predictions are also written as files.
     """
 
@@ -30,4 +32,5 @@ class RunDefaults:
     reject_limit: RejectLimit
     duplicates: str
     estimator: str
+    spark: SparkSettings
     export: bool

@@ -9,7 +9,7 @@ import dagster as dg
 
 from churn_pipeline.assets.columns import column_schema
 from churn_pipeline.assets.defaults import RunDefaults
-from churn_pipeline.assets.predictions import predictions_schema
+from churn_pipeline.assets.prediction_rows import predictions_schema
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import Rows, TableHandle
 

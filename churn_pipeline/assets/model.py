@@ -9,6 +9,7 @@ from pydantic import Field
 from churn_pipeline.assets.defaults import RunDefaults
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.resources.inference.choice import Inference
 from churn_pipeline.resources.model_registry import ModelRegistry
 from churn_pipeline.resources.run_processes import this_process
 
@@ -36,12 +37,13 @@ def churn_model(
     model_registry: dg.ResourceParam[ModelRegistry],
     contract: dg.ResourceParam[Contract],
     defaults: dg.ResourceParam[RunDefaults],
+    inference: dg.ResourceParam[Inference],
 ) -> dg.MaterializeResult[ModelVersion]:
     """The model version that scores: its alias resolved once, held against the contract, its example scored."""
     # First thing in a run, so that one that is killed is not taken for one that goes on.
     context.instance.add_run_tags(context.run.run_id, this_process())
     asked = config.alias_or_version or defaults.alias
-    version = model_registry.resolve(defaults.model_name, asked, contract)
+    version = model_registry.resolve(defaults.model_name, asked, contract, may_fall_back=inference.may_fall_back)
     context.log.info("%s is %s, threshold %.3g.", asked, version, version.threshold)
     # The version is the data: `champion` moving to another one makes everything below stale.
     return dg.MaterializeResult(
@@ -52,6 +54,7 @@ def churn_model(
             "model_version": version.version,
             "model_uri": version.uri,
             "asked_for": asked,
+            **({"stands_in_for": version.stands_in_for} if version.stands_in_for else {}),
             "mlflow_run_id": version.run_id,
             "mlflow": _link(model_registry.page(version)),
             "threshold": version.threshold,

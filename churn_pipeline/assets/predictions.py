@@ -1,25 +1,34 @@
 """`churn_predictions` and `unscored_customers`: what the model says of every customer of a batch, in one pass.
 
-Belongs here: mapping the engine over the stream and building prediction rows. Does not: the kernel, choosing a
-backend (`resources/inference/`), the ledger (`scored_batches.py`).
+Belongs here: mapping the engine over the stream, or over the workers of a cluster, and what the UI shows of it. Does
+not: rows of the tables (`prediction_rows.py`), a part of a batch on a worker (`prediction_parts.py`), the kernel,
+choosing a backend (`resources/inference/`), the ledger (`scored_batches.py`).
 """
 
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from churn_pipeline import pictures
 from churn_pipeline.assets.columns import column_schema, lineage
 from churn_pipeline.assets.defaults import RunDefaults
-from churn_pipeline.contract.definition import ARROW_TYPES, Contract
+from churn_pipeline.assets.prediction_parts import score_on_workers
+from churn_pipeline.assets.prediction_rows import (
+    PredictionRows,
+    Summary,
+    constants_of,
+    needed,
+    predictions_schema,
+    unscored_schema,
+)
+from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import Rows, TableHandle
 from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.kernel.model_version import ModelVersion
@@ -29,52 +38,11 @@ from churn_pipeline.progress import Progress
 from churn_pipeline.read_ahead import read_ahead
 from churn_pipeline.resources.inference.choice import Choice, Inference
 
-_WORD = pa.dictionary(pa.int32(), pa.string())
-_BARS = 20
-
 
 class PredictionsConfig(dg.Config):
     """How to score."""
 
     backend: str | None = Field(None, description="sklearn, spark or auto.")
-
-
-def predictions_schema(contract: Contract) -> pa.Schema:
-    """Columns of `churn_predictions`: one row a scored customer, without a copy of all inputs."""
-    return pa.schema(
-        [
-            (contract.id.column, pa.string()),
-            *((name, ARROW_TYPES[contract.features[name].type]) for name in contract.passthrough),
-            ("churn_probability", pa.float64()),
-            ("prediction", pa.int32()),
-            ("threshold", pa.float64()),
-            ("revenue_at_risk", pa.float64()),
-            ("model_name", _WORD),
-            ("model_version", _WORD),
-            ("backend", _WORD),
-            ("source_partition", _WORD),
-            ("source_position", pa.int64()),
-            ("event_at", ARROW_TYPES["timestamp"]),
-            ("scored_at", ARROW_TYPES["timestamp"]),
-        ]
-    )
-
-
-def unscored_schema(contract: Contract) -> pa.Schema:
-    """Columns of `unscored_customers`; the record itself stands in `customers`."""
-    return pa.schema(
-        [
-            (contract.id.column, pa.string()),
-            ("error_type", pa.string()),
-            ("error", pa.string()),
-            ("model_name", _WORD),
-            ("model_version", _WORD),
-            ("source_partition", _WORD),
-            ("source_position", pa.int64()),
-            ("event_at", ARROW_TYPES["timestamp"]),
-            ("scored_at", ARROW_TYPES["timestamp"]),
-        ]
-    )
 
 
 @dg.multi_asset(
@@ -110,147 +78,128 @@ def churn_predictions(
     progress: dg.ResourceParam[Progress],
 ) -> Iterator[dg.MaterializeResult[Rows]]:
     """Score one batch of customers."""
-    choice = inference.choose(config.backend or defaults.backend)
-    context.log.info("Scoring %d customers with %s. %s", customers.rows, churn_model, choice.reason)
+    choice = inference.choose(config.backend or defaults.backend, customers.rows, churn_model)
+    say = context.log.warning if choice.is_warned else context.log.info
+    say("Scoring %d customers with %s. %s", customers.rows, churn_model, choice.reason)
     assert customers.batch is not None
     version = dg.DataVersion(f"{customers.batch.id}/{churn_model.name}/{churn_model.version}")
     with Spill(unscored_schema(contract)) as unscored:
         notes, metadata = dict[str, Any](), dict[str, Any]()
-        stream = _score(customers, churn_model, choice, contract, unscored, progress, notes, metadata)
-        rows = Rows(customers.batch, predictions_schema(contract), stream, notes, metadata)
+        rows = Rows(customers.batch, predictions_schema(contract), notes=notes, metadata=metadata)
+        left = Rows(customers.batch, unscored.schema)
+        scoring = _Scoring(customers, churn_model, choice, contract, notes, metadata)
+        if choice.workers is None:
+            rows = replace(rows, stream=scoring.here(unscored, progress))
+            left = replace(left, stream=unscored.stream())
+        else:
+            predictions, others = scoring.on_workers(progress)
+            rows, left = replace(rows, files=predictions), replace(left, files=others)
         yield dg.MaterializeResult(asset_key="churn_predictions", value=rows, data_version=version)
         metadata = {
-            "dagster/column_schema": column_schema(unscored.schema, contract),
-            "share_unscored": unscored.rows / customers.rows if customers.rows else 0.0,
+            "dagster/column_schema": column_schema(left.schema, contract),
+            "share_unscored": scoring.unscored / customers.rows if customers.rows else 0.0,
         }
-        left = Rows(customers.batch, unscored.schema, unscored.stream(), metadata=metadata)
-        yield dg.MaterializeResult(asset_key="unscored_customers", value=left, data_version=version)
+        yield dg.MaterializeResult(
+            asset_key="unscored_customers", value=replace(left, metadata=metadata), data_version=version
+        )
 
 
-def _score(
-    customers: TableHandle,
-    model: ModelVersion,
-    choice: Choice,
-    contract: Contract,
-    unscored: Spill,
-    progress: Progress,
-    notes: dict[str, Any],
-    metadata: dict[str, Any],
-) -> Iterator[pa.RecordBatch]:
-    """Yield prediction rows and put unscored customers aside; fills `notes` and `metadata` at the end."""
-    started, scored_at = time.monotonic(), datetime.now(UTC)
-    summary = _Summary()
-    named = {"model_name": model.name, "model_version": model.version, "backend": choice.engine.backend}
-    constants = {**named, "threshold": model.threshold, "scored_at": scored_at}
-    with closing(read_ahead(customers.stream(_needed(customers, model, contract)), depth=2)) as ahead:
-        for batch in choice.engine.score(ahead, model):
-            failed = batch.column("churn_probability").is_null()
-            if pc.any(failed).as_py():
-                unscored.add(_select(batch.filter(failed), unscored.schema, constants))
-                batch = batch.filter(pc.invert(failed))
-            rows = _select(_with_revenue(batch, contract), predictions_schema(contract), constants)
-            summary.add(rows)
-            progress.advance("score", rows.num_rows)
-            yield rows
-    plan, canary = choice.engine.plan(model), choice.engine.canary
-    seconds = time.monotonic() - started
-    notes.update(
-        backend=choice.engine.backend,
-        kernel_tier=plan.tier,
-        kernel_proof=_proof(plan, canary),
-        scored_at=scored_at.isoformat(),
-        stage_seconds={"score": seconds},
-        **summary.notes(),
-    )
-    metadata.update(
-        {
-            "dagster/column_schema": column_schema(predictions_schema(contract), contract),
-            "dagster/column_lineage": lineage(contract),
-            "output_shape": f"{summary.rows:,} × 3 (id, probability, prediction)",
-            **named,
-            "backend_asked": choice.asked,
-            "backend_reason": choice.reason,
-            "kernel_tier": plan.tier,
-            "kernel_plan": str(plan),
-            **({"canary_rows": canary.rows, "canary_difference": canary.difference} if canary else {}),
-            "rows_per_second": round(summary.rows / seconds, 1) if seconds else 0.0,
-            **summary.metadata(model.threshold, contract),
-        }
-    )
+class _Scoring:
+    """Scores a batch, here or on workers; fills `notes` and `metadata` when it is done."""
+
+    def __init__(
+        self,
+        customers: TableHandle,
+        model: ModelVersion,
+        choice: Choice,
+        contract: Contract,
+        notes: dict[str, Any],
+        metadata: dict[str, Any],
+    ) -> None:
+        self.unscored = 0
+        self._customers, self._model, self._choice, self._contract = customers, model, choice, contract
+        self._notes, self._metadata = notes, metadata
+        self._started, self._scored_at = time.monotonic(), datetime.now(UTC)
+        self._constants = constants_of(model, choice.backend, self._scored_at)
+        self._columns = needed(customers.schema, model, contract)
+
+    def here(self, unscored: Spill, progress: Progress) -> Iterator[pa.RecordBatch]:
+        """Yield prediction rows and put unscored customers aside."""
+        made = PredictionRows(self._contract, self._constants, unscored)
+        engine = self._choice.engine
+        with closing(read_ahead(self._customers.stream(self._columns), depth=2)) as ahead:
+            for rows in made.of(engine.score(ahead, self._model)):
+                progress.advance("score", rows.num_rows)
+                yield rows
+        self.unscored = unscored.rows
+        self._say(made.summary, engine.canary)
+
+    def on_workers(self, progress: Progress) -> tuple[list[Any], list[Any]]:
+        """Files of both tables, which workers have written and nobody sees yet."""
+        workers, engine = self._choice.workers, self._choice.engine
+        assert workers is not None
+        parts = score_on_workers(workers, engine, self._customers, self._model, self._contract, self._constants)
+        self.unscored = sum(part.unscored for part in parts)
+        summary = sum((part.summary for part in parts), Summary())
+        progress.advance("score", summary.rows)
+        canaries = [part.canary for part in parts if part.canary]
+        self._say(summary, sum(canaries[1:], canaries[0]) if canaries else None)
+        return [file for part in parts for file in part.predictions], [f for part in parts for f in part.left]
+
+    def _say(self, summary: Summary, canary: Comparison | None) -> None:
+        choice, model = self._choice, self._model
+        plan = choice.engine.plan(model)
+        seconds = time.monotonic() - self._started
+        self._notes.update(
+            backend=choice.backend,
+            kernel_tier=plan.tier,
+            kernel_proof=_proof(plan, canary, choice.fallback),
+            scored_at=self._scored_at.isoformat(),
+            stage_seconds={"score": seconds},
+            **summary.notes(),
+        )
+        self._metadata.update(
+            {
+                "dagster/column_schema": column_schema(predictions_schema(self._contract), self._contract),
+                "dagster/column_lineage": lineage(self._contract),
+                "output_shape": f"{summary.rows:,} × 3 (id, probability, prediction)",
+                "model_name": model.name,
+                "model_version": model.version,
+                "backend": choice.backend,
+                "backend_asked": choice.asked,
+                "backend_reason": choice.reason,
+                **({"fallback": choice.fallback} if choice.fallback else {}),
+                "kernel_tier": plan.tier,
+                "kernel_plan": str(plan),
+                **({"canary_rows": canary.rows, "canary_difference": canary.difference} if canary else {}),
+                "rows_per_second": round(summary.rows / seconds, 1) if seconds else 0.0,
+                **_measures(summary, model.threshold, self._contract),
+            }
+        )
 
 
-def _proof(plan: Plan, canary: Comparison | None) -> dict[str, Any]:
+def _proof(plan: Plan, canary: Comparison | None, fallback: str) -> dict[str, Any]:
     """What the ledger says of how the batch was scored."""
     return {
         "proof": plan.proof.to_json() if plan.proof else None,
         "canary": canary.to_json() if canary else None,
         "why": plan.why,
+        **({"fallback": fallback} if fallback else {}),
     }
 
 
-def _needed(customers: TableHandle, model: ModelVersion, contract: Contract) -> list[str]:
-    """Columns of `customers` that scoring takes: the model's inputs, and what goes onto the prediction row."""
-    needed = {item.name for item in model.inputs} | set(predictions_schema(contract).names)
+def _measures(summary: Summary, threshold: float, contract: Contract) -> dict[str, Any]:
+    """Stable numeric keys, which the UI plots over batches, and the histogram."""
+    if not summary.rows:
+        return {}
+    said: dict[str, Any] = {
+        "mean_probability": summary.probability / summary.rows,
+        "share_churn": summary.churn / summary.rows,
+    }
     if contract.amount_at_risk:
-        needed.add(contract.amount_at_risk.feature)
-    return [name for name in customers.schema.names if name in needed]
-
-
-def _with_revenue(batch: pa.RecordBatch, contract: Contract) -> pa.RecordBatch:
-    """Add `revenue_at_risk`, null without an amount."""
-    if contract.amount_at_risk is None:
-        revenue = pa.nulls(batch.num_rows, pa.float64())
-    else:
-        amount = batch.column(contract.amount_at_risk.feature).cast(pa.float64())
-        revenue = pc.multiply(batch.column("churn_probability"), amount)
-    return batch.append_column("revenue_at_risk", revenue)
-
-
-def _select(batch: pa.RecordBatch, schema: pa.Schema, constants: dict[str, Any]) -> pa.RecordBatch:
-    """The schema's columns: from the batch, or one value for all rows."""
-    return pa.RecordBatch.from_arrays(
-        [_constant(constants[f.name], batch.num_rows, f.type) if f.name in constants else batch.column(f.name)
-         for f in schema],
-        schema=schema,
-    )  # fmt: skip
-
-
-def _constant(value: Any, count: int, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_dictionary(kind):
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], pa.string()))
-    return pa.repeat(pa.scalar(value, kind), count)
-
-
-class _Summary:
-    """Sums over a stream of prediction rows."""
-
-    def __init__(self) -> None:
-        self.rows = self.churn = 0
-        self.probability = self.revenue = 0.0
-        self.counts = np.zeros(_BARS, np.int64)
-
-    def add(self, rows: pa.RecordBatch) -> None:
-        probability = rows.column("churn_probability").to_numpy(zero_copy_only=False)
-        self.rows += rows.num_rows
-        self.churn += pc.sum(rows.column("prediction")).as_py() or 0
-        self.probability += float(probability.sum())
-        self.revenue += pc.sum(rows.column("revenue_at_risk")).as_py() or 0.0
-        self.counts += np.histogram(probability, bins=_BARS, range=(0, 1))[0]
-
-    def notes(self) -> dict[str, Any]:
-        """What the ledger says of the predictions."""
-        mean = self.probability / self.rows if self.rows else None
-        return {"rows_churn": self.churn, "mean_probability": mean, "revenue_at_risk": self.revenue}
-
-    def metadata(self, threshold: float, contract: Contract) -> dict[str, Any]:
-        """Stable numeric keys, which the UI plots over batches, and the histogram."""
-        if not self.rows:
-            return {}
-        said: dict[str, Any] = {"mean_probability": self.probability / self.rows, "share_churn": self.churn / self.rows}
-        if contract.amount_at_risk:
-            said["revenue_at_risk"] = round(self.revenue, 2)
-        said["histogram"] = dg.MetadataValue.md(histogram(self.counts, threshold))
-        return said
+        said["revenue_at_risk"] = round(summary.revenue, 2)
+    said["histogram"] = dg.MetadataValue.md(histogram(summary.counts, threshold))
+    return said
 
 
 def histogram(counts: Iterable[int], threshold: float) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from churn_pipeline.assets.columns import column_schema
-from churn_pipeline.assets.predictions import predictions_schema
+from churn_pipeline.assets.prediction_rows import predictions_schema
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.errors import TableError
 from churn_pipeline.io_managers.base import Rows, TableHandle

@@ -22,6 +22,7 @@ from churn_pipeline.io_managers.base import Rows, TableHandle
 from churn_pipeline.resources.experiment_tracking import ExperimentTracking
 from churn_pipeline.resources.model_registry import ModelRegistry
 from churn_pipeline.resources.run_processes import BATCH_TAG
+from churn_pipeline.training.estimators import Engine
 from churn_pipeline.training.promotion import MARGIN
 from churn_pipeline.training.registration import TrainingConfig, TrainingResult, train
 
@@ -43,6 +44,7 @@ class TrainedModelConfig(dg.Config):
     estimator: str | None = Field(
         None, description="logistic_regression, gradient_boosting, hist_gradient_boosting or random_forest."
     )
+    engine: Engine = Field("sklearn", description="What fits and later scores it: sklearn or spark.")
     seed: int = Field(0, description="Of the estimator and its folds.")
     margin: float = Field(MARGIN, description="How much ROC AUC below the champion's still passes the gate.", ge=0)
 
@@ -113,6 +115,7 @@ def trained_model(
         contract,
         TrainingConfig(
             estimator=config.estimator or defaults.estimator,
+            engine=config.engine,
             model_name=defaults.model_name,
             alias=defaults.alias,
             seed=config.seed,
@@ -123,6 +126,7 @@ def trained_model(
         run_id=context.run.run_id,
         job_name=context.job_name,
         log=context.log,
+        spark=defaults.spark,
     )
     context.log.info("Version %s: %s", result.model_version, result.verdict.reason)
     return dg.MaterializeResult(

@@ -4,9 +4,8 @@ Belongs here: the pass over the data that `plan` and `contract check` make. Does
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-from churn_pipeline.assets.customers import split
+from churn_pipeline.assets.reading import Reading
 from churn_pipeline.batches import Batch
 from churn_pipeline.contract.validation import RejectLimit, Tally, rejected_schema
 from churn_pipeline.deployments import Deployment
@@ -33,8 +32,9 @@ def rehearse(
         TooManyRejected: it would not be scored.
     """
     contract, tally = deployment.contract(), Tally(limit)
-    source, notes = deployment.open_source(batch.source), dict[str, Any]()
+    source = deployment.open_source(batch.source)
+    reading = Reading(source, batch, contract, tally, policy_of(duplicates), progress)
     with Spill(rejected_schema(contract)) as rejected:
-        for _ in split(source, batch, contract, tally, rejected, policy_of(duplicates), progress, notes, {}):
+        for _ in reading.here(rejected):
             pass
-    return Rehearsal(tally, int(notes["rows_duplicate"]))
+    return Rehearsal(tally, int(reading.notes["rows_duplicate"]))

@@ -132,7 +132,7 @@ def scored(row: ScoredBatch, unit: str, more: Mapping[str, str | None]) -> Rende
             "Cleaned": cleaned(row.cells_cleaned),
             "Output shape": f"{row.output_shape[0]:,} rows × {row.output_shape[1]} columns",
             "Model": f"{row.model_name} version {row.model_version}, threshold {row.threshold:.3g}",
-            "Backend": f"{row.backend} ({row.kernel_tier})",
+            "Backend": row.scored_by,
             "To churn": f"{row.rows_churn:,} of {row.rows_scored:,} ({share(row.share_churn)})",
             "At risk": None if row.revenue_at_risk is None else amount(row.revenue_at_risk, unit),
             "Took": f"{row.seconds:.1f} s",

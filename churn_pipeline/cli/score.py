@@ -75,7 +75,7 @@ def _export(what: Asked, outcome: Outcome) -> int:
     """Write the batch's predictions to the file that was asked for, and count them."""
     if what.output.file is None:
         return 0
-    from churn_pipeline.assets.predictions import predictions_schema
+    from churn_pipeline.assets.prediction_rows import predictions_schema
     from churn_pipeline.io_managers.exports import export_file
     from churn_pipeline.io_managers.scored_batches import Ledger
 

@@ -36,7 +36,8 @@ _METRICS = {
 @click.argument("source")
 @contract_option
 @click.option("--estimator", type=OneOf(ESTIMATORS), help="What to fit.")
-def train(source: str, contract: str | None, estimator: str | None) -> Answer:
+@click.option("--engine", type=OneOf(("sklearn", "spark")), help="What fits and later scores it.")
+def train(source: str, contract: str | None, estimator: str | None, engine: str | None) -> Answer:
     """Train on SOURCE and register a version.
 
     SOURCE is a file, folder or glob of customers with their label.
@@ -51,7 +52,7 @@ def train(source: str, contract: str | None, estimator: str | None) -> Answer:
         deployment = deployment_of(contract=contract)
         require_home(deployment)
         with runs.local_instance(deployment.settings.folder) as instance:
-            trained = runs.train(deployment, source, estimator, instance)
+            trained = runs.train(deployment, source, estimator, instance, engine)
     return Answer(_for_people(trained, deployment.settings.alias), asdict(trained))
 
 

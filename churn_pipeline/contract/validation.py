@@ -233,6 +233,22 @@ class Tally:
         self.read += part.customers.num_rows + part.rejected.num_rows
         self.cleaned.update(part.cleaned)
         self.reasons.update(part.reasons)
+        self._hold_count()
+
+    def include(self, other: "Tally") -> None:
+        """Count what another tally has counted.
+
+        Raises:
+            TooManyRejected: see `add`.
+        """
+        self.read += other.read
+        self.customers += other.customers
+        self.rejected += other.rejected
+        self.cleaned.update(other.cleaned)
+        self.reasons.update(other.reasons)
+        self._hold_count()
+
+    def _hold_count(self) -> None:
         if self.limit.count is not None and self.rejected > self.limit.count:
             raise self._too_many(f"more than the limit of {self.limit.count:,} rows")
 

@@ -7,7 +7,7 @@ what the roles do. Nothing is read at import: settings are read when a run start
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
@@ -33,7 +33,7 @@ from churn_pipeline.resources.customer_sources.base import CustomerSource
 from churn_pipeline.resources.customer_sources.files import FileSource
 from churn_pipeline.resources.customer_sources.topic_messages import TopicSource
 from churn_pipeline.resources.experiment_tracking import MlflowTracking
-from churn_pipeline.resources.inference.choice import Inference
+from churn_pipeline.resources.inference.choice import Fallback, Inference
 from churn_pipeline.resources.inference.plans import Plans
 from churn_pipeline.resources.mlflow_registry import MlflowRegistry
 from churn_pipeline.resources.topics.kafka_publishing import KafkaPublisher
@@ -100,7 +100,9 @@ class Deployment:
 
     def inference(self) -> Inference:
         """Engines over the registry's models."""
-        return Inference(Plans(self.model_registry(), self.contract()))
+        settings, plans = self.settings, Plans(self.model_registry(), self.contract())
+        fallback = cast(Fallback, settings.spark_fallback)
+        return Inference(plans, settings.spark(), fallback, settings.rows_for_spark())
 
     def export_store(self) -> TableStore:
         """Files of the chosen format, or Parquet if none is chosen."""
@@ -114,7 +116,7 @@ class Deployment:
 
     def model_registry(self) -> MlflowRegistry:
         """MLflow's registry."""
-        return MlflowRegistry(self._tracking_uri())
+        return MlflowRegistry(self._tracking_uri(), spark=self.settings.spark())
 
     def experiment_tracking(self) -> MlflowTracking:
         """MLflow's runs."""
@@ -139,6 +141,7 @@ class Deployment:
             reject_limit=settings.limit(),
             duplicates=settings.duplicates,
             estimator=settings.estimator,
+            spark=settings.spark(),
             export=settings.export != "none",
         )
 

@@ -1,7 +1,7 @@
 """Every setting: the only names of environment variables and the only default paths in the project.
 
-Belongs here: settings and reading them. Does not: settings of topics (`kafka_settings.py`), what is made of settings
-(`deployment.py`). Nothing is read at import.
+Belongs here: settings and reading them. Does not: settings of topics (`kafka_settings.py`) and of Spark
+(`spark_settings.py`), what is made of settings (`deployment.py`). Nothing is read at import.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from churn_pipeline.contract.definition import nearest
 from churn_pipeline.contract.validation import RejectLimit
 from churn_pipeline.deployments.fields import SECRET, SettingInvalid, setting
 from churn_pipeline.deployments.kafka_settings import KafkaSettings
+from churn_pipeline.deployments.spark_settings import ClusterSettings
 from churn_pipeline.resources.customer_sources.duplicates import POLICIES
-from churn_pipeline.resources.inference.choice import BACKENDS
+from churn_pipeline.resources.inference.choice import BACKENDS, FALLBACKS
 
 #: Formats in which predictions can also be written.
 EXPORTS = ("csv", "jsonl", "parquet")
 
 
 @dataclass(frozen=True)
-class Settings(KafkaSettings):
+class Settings(ClusterSettings, KafkaSettings):
     """Every setting, its environment variable and its sentence in the README."""
 
     home: str = setting("CHURN_HOME", "data/local", "Folder of everything produced.")
@@ -61,6 +62,7 @@ class Settings(KafkaSettings):
         settings._one_of("backend", BACKENDS)
         settings._one_of("duplicates", POLICIES)
         settings._one_of("export", ("none", *EXPORTS))
+        settings._one_of("spark_fallback", FALLBACKS)
         settings.limit()
         return settings
 

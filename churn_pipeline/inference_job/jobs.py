@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from churn_pipeline import runs
-from churn_pipeline.assets.predictions import predictions_schema
+from churn_pipeline.assets.prediction_rows import predictions_schema
 from churn_pipeline.contract.validation import RejectLimit
 from churn_pipeline.deployments import Deployment, Settings
 from churn_pipeline.errors import ChurnPipelineError, explanations

@@ -31,6 +31,10 @@ class ConditionalWriteUnknown(TableError):
     """This kind of table cannot be written on a condition."""
 
 
+class OneWriterOnly(TableError):
+    """This kind of table cannot be written or read by several processes together."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows to write for one batch: a stream that is read once.
@@ -41,13 +45,24 @@ class Rows:
         stream: record batches. It may raise at any time, also at its end: then nothing is committed.
         notes: plain values for whoever reads these rows, filled while the stream runs.
         metadata: what the UI shows of them, filled while the stream runs.
+        files: what `TableStore.stage` gave, in order, where others have written the rows already; there is no stream
+            then.
     """
 
     batch: Batch
     schema: pa.Schema
-    stream: Iterable[pa.RecordBatch]
+    stream: Iterable[pa.RecordBatch] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    files: Sequence[Any] | None = None
+
+
+class TablePart(ABC):
+    """Some of the rows of a handle; can be sent to another process."""
+
+    @abstractmethod
+    def stream(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """These rows in the order they were written, as record batches of at most `ROWS_PER_BATCH`."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +149,40 @@ class TableStore(ABC):
         Args:
             since: rows that were written before are not asked for; a store that knows when leaves them out.
         """
+
+    def stage(self, table: str, rows: Rows) -> Sequence[Any]:  # noqa: ARG002
+        """Write rows where nobody sees them, for `write` in another process to show; what is never shown is swept.
+
+        Returns:
+            Values for `Rows.files`, which can be sent to that process.
+
+        Raises:
+            OneWriterOnly: this kind of store cannot do that.
+            TableError: the storage refuses.
+        """
+        raise self._one_writer_only(table)
+
+    def parts(self, handle: TableHandle, count: int) -> Sequence[TablePart]:  # noqa: ARG002
+        """The rows a handle stands for as about `count` parts, in order, for several processes to read.
+
+        Raises:
+            OneWriterOnly: this kind of store cannot do that.
+        """
+        raise self._one_writer_only(handle.table)
+
+    def staged_parts(self, table: str, rows: Rows) -> Sequence[TablePart]:  # noqa: ARG002
+        """The rows that were staged, a part each file, before anybody sees them.
+
+        Raises:
+            OneWriterOnly: this kind of store cannot do that.
+        """
+        raise self._one_writer_only(table)
+
+    def _one_writer_only(self, table: str) -> OneWriterOnly:
+        return OneWriterOnly(
+            f"{self.location(table)} is for one process at a time. Keep these rows in Delta tables, or use backend "
+            "sklearn."
+        )
 
     @abstractmethod
     def tables(self) -> list[str]:

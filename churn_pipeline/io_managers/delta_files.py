@@ -135,6 +135,7 @@ def read_rows(
     *,
     only: str | None = None,
     without: str | None = None,
+    row_groups: range | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Read one file in flat memory, in order, at most `ROWS_PER_BATCH` rows at a time.
 
@@ -142,6 +143,7 @@ def read_rows(
         schema: of the whole table.
         columns: the columns wanted, in that order.
         only, without: keep only the rows of this batch, or all but these.
+        row_groups: read only these of the file.
     """
     wanted = pa.schema([schema.field(name) for name in columns])
     filtered = (only is not None and not file.holds_only(only)) or without is not None
@@ -152,6 +154,8 @@ def read_rows(
         # No pre-buffering: it would hold a whole row group of compressed pages in memory.
         parquet = pq.ParquetFile(source, read_dictionary=dictionaries, pre_buffer=False)
         groups = _groups(parquet, only) if filtered and only else list(range(parquet.num_row_groups))
+        if row_groups is not None:
+            groups = [number for number in groups if number in row_groups]
         # One thread: several are no faster beside a writer and a scorer, and hold memory.
         batches = parquet.iter_batches(ROWS_PER_BATCH, row_groups=groups, columns=needed, use_threads=False)
         for batch in batches:

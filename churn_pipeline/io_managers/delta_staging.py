@@ -11,9 +11,9 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -101,6 +101,11 @@ class Staging:
                 current.abandon()
         return written
 
+    def adopt(self, files: Sequence[StagedFile]) -> list[StagedFile]:
+        """Take over what other processes have written, in this order."""
+        self._paths += [file.path for file in files]
+        return [replace(file, modified=self._next_moment()) for file in files]
+
     def discard(self, keep: Collection[str] = ()) -> None:
         """Delete the files written, but for the paths in `keep`."""
         for path in self._paths:
@@ -116,9 +121,13 @@ class Staging:
         with self._one_at_a_time:
             path = f"{below}/{self._stem}-{len(self._paths):05d}.parquet"
             self._paths.append(path)
-            # Readers order files by this time: it must not run backwards even if the clock does.
-            self._modified = modified = max(self._modified + 1, int(time.time() * 1000))
+            modified = self._next_moment()
         return _OpenFile(self._folder, path, first, partition, modified)
+
+    def _next_moment(self) -> int:
+        """Readers order files by this time: it must not run backwards even if the clock does."""
+        self._modified = max(self._modified + 1, int(time.time() * 1000))
+        return self._modified
 
 
 @dataclass

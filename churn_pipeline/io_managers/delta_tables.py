@@ -28,6 +28,7 @@ from churn_pipeline.io_managers.delta_files import (
     open_delta,
     read_rows,
 )
+from churn_pipeline.io_managers.delta_parts import DeltaPart, divided
 from churn_pipeline.io_managers.delta_staging import FILE_BYTES, StagedFile, Staging
 from churn_pipeline.io_managers.incoming_rows import incoming, require_same_columns, table_schema
 from churn_pipeline.io_managers.table_errors import TableNotReadable, not_readable
@@ -86,12 +87,25 @@ class DeltaTables(TableStore):
         if present := open_delta(location):
             require_same_columns(arrow_schema(present), schema, location)
         with Staging(TableFolder.at(location), rows.batch.id, self.file_bytes) as staging:
-            with closing(incoming(rows)) as batches:
-                stored = (batch.drop_columns(["batch_date"]) for batch in batches)
-                staged = staging.write(stored, {"batch_date": rows.batch.date.isoformat()})
+            staged = _written(staging, rows) if rows.files is None else staging.adopt(rows.files)
             created = create_delta(location, schema, partition_by="batch_date")
             require_same_columns(arrow_schema(created), schema, location)
             yield staging, staged
+
+    def stage(self, table: str, rows: Rows) -> list[StagedFile]:
+        with Staging(TableFolder.at(self.location(table)), rows.batch.id, self.file_bytes) as staging:
+            return _written(staging, rows)
+
+    def parts(self, handle: TableHandle, count: int) -> list[DeltaPart]:
+        loaded = self._load(handle.location, handle.batch, handle.version)
+        if loaded is None:
+            raise not_readable(handle.location)
+        return divided(handle, _files(loaded, handle.batch), count)
+
+    def staged_parts(self, table: str, rows: Rows) -> list[DeltaPart]:
+        location, files = self.location(table), rows.files or ()
+        handle = TableHandle(table, location, rows.batch, None, 0, table_schema(rows, location), self)
+        return [part for file in files for part in divided(handle, [file], 1)]
 
     def open(self, table: str, batch: Batch | None = None, version: int | None = None) -> TableHandle | None:
         """The rows of a batch (None: of the whole table), or None if there is no such table.
@@ -142,6 +156,12 @@ class DeltaTables(TableStore):
         infos = folder.files.get_file_info([folder.path(file.path) for file in _files(loaded, batch)])
         vacuumed = any(info.type == pafs.FileType.NotFound for info in infos)
         return open_delta(location) if vacuumed else loaded
+
+
+def _written(staging: Staging, rows: Rows) -> list[StagedFile]:
+    with closing(incoming(rows)) as batches:
+        stored = (batch.drop_columns(["batch_date"]) for batch in batches)
+        return staging.write(stored, {"batch_date": rows.batch.date.isoformat()})
 
 
 def _files(table: DeltaTable, batch: Batch | None) -> list[DeltaFile]:

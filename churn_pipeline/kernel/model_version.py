@@ -34,12 +34,13 @@ class ModelVersion:
         version: version number, as text as MLflow has it.
         uri: `models:/name/version`; loads exactly this version.
         run_id: the MLflow run that made it, or empty.
-        flavour: `sklearn` (later: `spark`).
+        flavour: `sklearn` or `spark`.
         inputs: the signature, in the order the estimator was fitted with.
         threshold: a customer with this probability or more is predicted to churn.
         classes: `classes_` of the estimator as text; empty if it has no list of classes.
         positive: column of `predict_proba` that is the probability of churn.
         alias: what was asked for, where it was an alias.
+        stands_in_for: the version that was asked for and why it cannot score, where this is another one.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ModelVersion:
     classes: tuple[str, ...]
     positive: int
     alias: str | None = None
+    stands_in_for: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version}"

@@ -6,6 +6,7 @@ happens to rows the estimator cannot score. Does not: reading, writing, choosing
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from churn_pipeline.errors import ScoringError
 from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan
 
 #: Columns the kernel adds to those it is given.
@@ -62,8 +64,23 @@ def score(batch: pa.RecordBatch, plan: Plan) -> pa.RecordBatch:
         _fill(batch, plan, 0, probability, errors)
     elif left is not None and len(left):
         _fill_some(batch, plan, left, probability, errors)
+    return scored(batch, plan.model, probability, errors)
+
+
+def scored(
+    batch: pa.RecordBatch,
+    model: ModelVersion,
+    probability: npt.NDArray[np.float64],
+    errors: Mapping[int, tuple[str, str]],
+) -> pa.RecordBatch:
+    """Customers with what is known of them; see `score`.
+
+    Args:
+        probability: (n,) NaN for rows that were not scored.
+        errors: such a row → its `error_type` and `error`.
+    """
     unscored = np.isnan(probability)
-    prediction = (probability >= plan.model.threshold).astype(np.int32)
+    prediction = (probability >= model.threshold).astype(np.int32)
     found = [errors.get(int(i)) for i in np.flatnonzero(unscored)]
     columns = [
         pa.array(probability, mask=unscored),

@@ -92,7 +92,7 @@ def completion_alert(row: ScoredBatch, link: str | None, unit: str, reference_sh
         f"Predicted to churn: {row.rows_churn:,}{_share(row.share_churn, reference_share)}",
         *([f"Revenue at risk: {money} (probability times amount, over all scored customers)"] if money else []),
         f"Model: {row.model_name} version {row.model_version}, threshold {row.threshold:.3g}",
-        f"Backend: {row.backend} ({row.kernel_tier})",
+        f"Backend: {row.scored_by}",
         f"Duration: {_duration(row.seconds)}",
     ]
     level: Level = "done" if row.rows_scored and not row.rows_unscored else "warning"

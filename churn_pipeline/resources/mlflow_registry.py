@@ -41,6 +41,8 @@ from churn_pipeline.resources.model_registry import (
     require_model,
     unknown_version,
 )
+from churn_pipeline.spark.pipeline_models import PipelineClassifier
+from churn_pipeline.spark.sessions import SparkSettings, open_session
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,9 +62,17 @@ class MlflowRegistry(ModelRegistry):
         tracking_uri: where runs and artifacts are.
         registry_uri: where registered models are; the same place unless said otherwise.
         timeout_seconds: longest wait to find out that nobody is there.
+        spark: where Spark is, for versions that are Spark ML pipelines.
     """
 
-    def __init__(self, tracking_uri: str, registry_uri: str | None = None, timeout_seconds: float = 10) -> None:
+    def __init__(
+        self,
+        tracking_uri: str,
+        registry_uri: str | None = None,
+        timeout_seconds: float = 10,
+        spark: SparkSettings | None = None,
+    ) -> None:
+        self._spark = spark or SparkSettings()
         self.tracking_uri = tracking_uri
         self.registry_uri = registry_uri or tracking_uri
         self.timeout_seconds = timeout_seconds
@@ -113,18 +123,10 @@ class MlflowRegistry(ModelRegistry):
         description: str,
         run: Any,
     ) -> str:
-        types = _named_types(estimator)
+        log = _log_pipeline if isinstance(estimator, PipelineClassifier) else _log_sklearn
         ensure_database(self.registry_uri)
         with explained(self.registry_uri, f"register {name}"):
-            info = run.sklearn.log_model(
-                estimator,
-                name="model",
-                signature=_signature(inputs),
-                input_example=example,
-                serialization_format="skops",
-                skops_trusted_types=types,
-                pip_requirements=_requirements(),
-            )
+            info = log(run, estimator, signature=_signature(inputs), input_example=example)
             self._create_model(name)
             made = self._client.create_model_version(
                 name,
@@ -205,8 +207,13 @@ class MlflowRegistry(ModelRegistry):
         return self.registry_uri, found.name, found.version, found.run_id
 
     def _stored(self, found: RegisteredVersion) -> StoredModel:
-        stored = stored_model(self._files(found), found.tags, str(found))
-        return replace(stored, open=lambda: _load_once(self._key(found), stored.open))
+        stored = stored_model(self._files(found), found.tags, str(found), self._pipeline)
+        # A pipeline lives as long as its session, of which there may be another by the next call.
+        once = stored.flavour != "spark"
+        return replace(stored, open=lambda: _load_once(self._key(found), stored.open)) if once else stored
+
+    def _pipeline(self, folder: str) -> PipelineClassifier:
+        return PipelineClassifier.load(folder, lambda: open_session(self._spark).spark)
 
     def _files(self, found: RegisteredVersion) -> Path:
         """Folder of the version's files: where they are, if on this machine, else fetched once a process."""
@@ -261,6 +268,21 @@ def _signature(inputs: tuple[ModelInput, ...]) -> Any:
     return ModelSignature(Schema([ColSpec(item.type, item.name, required=item.required) for item in inputs]))
 
 
+def _log_sklearn(run: Any, estimator: Any, **options: Any) -> Any:
+    return run.sklearn.log_model(
+        estimator,
+        name="model",
+        serialization_format="skops",
+        skops_trusted_types=_named_types(estimator),
+        pip_requirements=_requirements("numpy", "pandas", "scikit-learn", "scipy", "skops"),
+        **options,
+    )
+
+
+def _log_pipeline(run: Any, estimator: PipelineClassifier, **options: Any) -> Any:
+    return run.spark.log_model(estimator.model, "model", pip_requirements=_requirements("pyspark"), **options)
+
+
 def _named_types(estimator: Any) -> list[str]:
     """Types in the estimator that skops does not know and this project trusts; MLflow wants them named.
 
@@ -277,8 +299,8 @@ def _named_types(estimator: Any) -> list[str]:
     return found
 
 
-def _requirements() -> list[str]:
+def _requirements(*names: str) -> list[str]:
     """Pinned packages a stored model needs; stated, because MLflow would try them out in a process of its own."""
     from importlib.metadata import version
 
-    return [f"{name}=={version(name)}" for name in ("numpy", "pandas", "scikit-learn", "scipy", "skops")]
+    return [f"{name}=={version(name)}" for name in names]

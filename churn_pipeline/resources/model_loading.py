@@ -23,6 +23,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,12 +173,13 @@ class StoredModel:
         )
 
 
-def stored_model(folder: Path, tags: Mapping[str, str], said: str) -> StoredModel:
-    """Read what MLflow keeps of a scikit-learn model, without loading it.
+def stored_model(folder: Path, tags: Mapping[str, str], said: str, open_pipeline: Callable[[str], Any]) -> StoredModel:
+    """Read what MLflow keeps of a scikit-learn model or a Spark ML pipeline, without loading it.
 
     Args:
         folder: the version's files, `MLmodel` among them.
         tags: of the registered version: `pickle_sha256` vouches for a pickle, `trusted_types` for types in skops.
+        open_pipeline: loads a Spark ML pipeline from its folder.
 
     Raises:
         UnsupportedFlavour, ModelCorrupted
@@ -185,21 +187,25 @@ def stored_model(folder: Path, tags: Mapping[str, str], said: str) -> StoredMode
     try:
         described = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
         flavours = described["flavors"]
+        inputs = _inputs(described.get("signature"))
+        example = _example(folder, described.get("saved_input_example_info"), inputs)
+        if "spark" in flavours:
+            place = folder / str(flavours["spark"]["model_data"])
+            return StoredModel(said, "spark", inputs, partial(open_pipeline, str(place)), example)
         if "sklearn" not in flavours:
             known = ", ".join(sorted(set(flavours) - {"python_function"})) or "python_function"
             raise UnsupportedFlavour(
-                f"{said} is of flavour {known}; models are scored by scikit-learn. "
+                f"{said} is of flavour {known}; models are scored by scikit-learn or by Spark ML. "
                 "Log it with mlflow.sklearn.log_model: the classifiers of XGBoost and LightGBM can be logged so too."
             )
         facts = flavours["sklearn"]
         file, listed = folder / str(facts["pickled_model"]), folder / "requirements.txt"
-        inputs = _inputs(described.get("signature"))
         return StoredModel(
             said=said,
             flavour="sklearn",
             inputs=inputs,
             open=lambda: _open(file, folder, facts, tags, said),
-            example=_example(folder, described.get("saved_input_example_info"), inputs),
+            example=example,
             saved_by=str(facts.get("sklearn_version") or ""),
             requirements=listed.read_text(encoding="utf-8") if listed.is_file() else "",
         )

@@ -6,6 +6,7 @@ MLflow (`mlflow_registry.py`), opening the files (`model_loading.py`).
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from abc import ABC, abstractmethod
@@ -21,9 +22,13 @@ from churn_pipeline.kernel.classes import class_names, positive_class
 from churn_pipeline.kernel.model_version import ModelInput, ModelVersion
 from churn_pipeline.resources.model_loading import StoredModel, example_batch
 from churn_pipeline.resources.model_signature import check_signature
+from churn_pipeline.spark.sessions import SparkCannotScore
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_log = logging.getLogger(__name__)
 
 
 class ModelReferenceInvalid(UsageError):
@@ -101,19 +106,34 @@ class ModelRegistry(ABC):
 
     location: str
 
-    def resolve(self, name: str, alias_or_version: str, contract: Contract) -> ModelVersion:
+    def resolve(
+        self, name: str, alias_or_version: str, contract: Contract, *, may_fall_back: bool = False
+    ) -> ModelVersion:
         """Resolve an alias to a version once, and prove that the version can score customers of this contract.
 
         Looks it up, compares contract and signature, loads it, finds threshold and churn column, scores the stored
-        example; reads no customer. Tags of the version: `threshold` (default 0.5) and `positive_class`.
+        example; reads no customer. Tags of the version: `threshold` (default 0.5) and `positive_class`, and for a
+        Spark ML pipeline `fallback_version`.
 
         Args:
             alias_or_version: see `Reference.parse`.
+            may_fall_back: where Spark cannot score, take the version that the tag `fallback_version` names.
 
         Raises:
             ModelError: one error a cause; see docs/errors.md.
         """
         found = self.find(name, alias_or_version)
+        try:
+            return self._resolved(found, contract)
+        except SparkCannotScore as error:
+            other = found.tags.get("fallback_version")
+            if not may_fall_back or other is None:
+                raise
+            _log.warning("%s is scored by version %s in its place: %s", found, other, error)
+            version = self._resolved(self.find(name, other), contract)
+            return replace(version, alias=found.alias, stands_in_for=f"version {found.version}: {error.cause}")
+
+    def _resolved(self, found: RegisteredVersion, contract: Contract) -> ModelVersion:
         stored = self._stored(found)
         inputs = check_signature(contract, stored)
         threshold = _threshold(found)

@@ -15,6 +15,9 @@ from churn_pipeline.kernel.model_version import ModelInput
 EstimatorName = Literal["logistic_regression", "gradient_boosting", "hist_gradient_boosting", "random_forest"]
 ESTIMATORS: tuple[str, ...] = get_args(EstimatorName)
 
+#: What may fit them: scikit-learn, or Spark (`spark_estimators.py`).
+Engine = Literal["sklearn", "spark"]
+
 _SIGNATURE = {"number": "double", "integer": "long", "category": "string", "text": "string", "boolean": "boolean"}
 
 #: Distinct values of one column that get an input of their own; the rarest share one.

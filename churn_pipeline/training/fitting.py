@@ -29,8 +29,6 @@ CHURNED = "churned"
 #: Fewest customers of each kind: fewer leave folds and holdout with almost nobody to learn from or to judge by.
 FEWEST_OF_A_KIND = 20
 
-_FOLDS = 5
-
 
 class TrainingDataUnfit(ContractError):
     """The training customers are too few, or all stayed, or all left."""
@@ -94,11 +92,13 @@ def split(
     )
 
 
-def fit(estimator: Any, customers: pd.DataFrame, churned: np.ndarray, seed: int = 0) -> tuple[Any, float]:
+def fit(
+    estimator: Any, customers: pd.DataFrame, churned: np.ndarray, seed: int = 0, folds: int = 5
+) -> tuple[Any, float]:
     """Fit, and choose the threshold by predictions that each customer's own fit had no part in.
 
     The threshold is the probability from which F1 (the harmonic mean of precision and recall) is highest over
-    out-of-fold predictions in five stratified folds of the training customers: never on the holdout.
+    out-of-fold predictions in stratified folds of the training customers: never on the holdout.
 
     Returns:
         The fitted estimator, and the threshold rounded down to four digits.
@@ -106,8 +106,8 @@ def fit(estimator: Any, customers: pd.DataFrame, churned: np.ndarray, seed: int 
     from sklearn.base import clone
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    found = cross_val_predict(clone(estimator), customers, churned, cv=folds, method="predict_proba")[:, 1]
+    divided = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    found = cross_val_predict(clone(estimator), customers, churned, cv=divided, method="predict_proba")[:, 1]
     return estimator.fit(customers, churned), best_threshold(churned, found)
 
 

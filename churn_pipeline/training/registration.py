@@ -23,13 +23,18 @@ from churn_pipeline.errors import ModelError
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.model_version import ModelInput, ModelVersion
 from churn_pipeline.kernel.plan import UnusableModel
+from churn_pipeline.spark.sessions import SparkSettings
 from churn_pipeline.training.estimators import pipeline, signature
 from churn_pipeline.training.evaluation import calibration, metrics, profile
 from churn_pipeline.training.fitting import Split, fit, split
 from churn_pipeline.training.promotion import MARGIN, Champion, Verdict, decide
+from churn_pipeline.training.spark_estimators import SparkEstimator
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: Parts of the training customers for the threshold. Fitting on Spark takes many seconds however few they are.
+_FOLDS, _SPARK_FOLDS = 5, 2
 
 _SAMPLE_ROWS = 2_000
 _EXAMPLE_ROWS = 5
@@ -72,6 +77,7 @@ class TrainingConfig:
 
     Attributes:
         estimator: one of `estimators.ESTIMATORS`.
+        engine: what fits and later scores it: `sklearn`, or `spark` for a Spark ML pipeline.
         model_name: registered name.
         alias: moves to the new version if that passes the gate.
         seed: of folds and estimator.
@@ -82,6 +88,7 @@ class TrainingConfig:
     """
 
     estimator: str = "logistic_regression"
+    engine: str = "sklearn"
     model_name: str = "churn_model"
     alias: str = "champion"
     seed: int = 0
@@ -133,6 +140,7 @@ def train(
     run_id: str,
     job_name: str = "train_model",
     log: Any = None,
+    spark: SparkSettings | None = None,
 ) -> TrainingResult:
     """Train one version, register it, and move the alias if it passes the gate.
 
@@ -140,16 +148,22 @@ def train(
         customers: n rows: the contract's features in its Arrow types, `churned` (bool), and the id column if known.
         run_id: Dagster's, or any id: the MLflow run carries it as tag `dagster_run_id`.
         log: Dagster's logger, for what the tracking has to say.
+        spark: where Spark is, for engine `spark`.
 
     Raises:
-        TrainingDataUnfit, UnknownEstimator: before anything is written.
+        TrainingDataUnfit, UnknownEstimator, SparkNotInstalled, SparkNotStarted: before anything is written.
         ModelError: registry or tracking cannot be reached or refuse; the alias has not moved.
     """
     inputs = signature(contract)
-    unfitted = pipeline(contract, config.estimator, config.seed)
+    unfitted: Any
+    if config.engine == "spark":
+        unfitted = SparkEstimator(contract, config.estimator, config.seed, spark or SparkSettings())
+    else:
+        unfitted = pipeline(contract, config.estimator, config.seed)
     rows = split(customers, contract, inputs, share=config.holdout_share, seed=config.holdout_seed)
     with tracking.run(run_id, job_name, log) as run:
-        estimator, threshold = fit(unfitted, rows.train, rows.train_churned, config.seed)
+        folds = _SPARK_FOLDS if config.engine == "spark" else _FOLDS
+        estimator, threshold = fit(unfitted, rows.train, rows.train_churned, config.seed, folds)
         judged = _judge(estimator, threshold, contract, config, rows)
         result = replace(judged, run_id=run.mlflow_run_id, tracking_uri=tracking.location)
         _write_down(run, result, contract, config, rows)

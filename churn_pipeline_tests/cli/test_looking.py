@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from churn_pipeline.assets.predictions import predictions_schema
+from churn_pipeline.assets.prediction_rows import predictions_schema
 from churn_pipeline.batches import FileBatch
 from churn_pipeline.cli.show import most_at_risk
 from churn_pipeline.contract.definition import Contract

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from churn_pipeline.assets.predictions import predictions_schema, unscored_schema
+from churn_pipeline.assets.prediction_rows import predictions_schema, unscored_schema
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.messages import (
     DeadLetters,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 import churn_pipeline
 from churn_pipeline import errors
-from churn_pipeline.assets.predictions import predictions_schema, unscored_schema
+from churn_pipeline.assets.prediction_rows import predictions_schema, unscored_schema
 from churn_pipeline.cli.app import EXIT_CODES
 from churn_pipeline.contract.columns import UNREADABLE
 from churn_pipeline.contract.definition import (

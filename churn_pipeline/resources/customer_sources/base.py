@@ -7,7 +7,7 @@ judging records (`contract/validation.py`), Dagster (`assets/customers.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from churn_pipeline.batches import Batch
 from churn_pipeline.contract.definition import Contract
@@ -69,6 +69,16 @@ class CustomerSource(ABC):
 
     def finish(self, batch: Batch) -> None:  # noqa: B027 - files can be scored again and again
         """Say, after everything that follows from the batch, that it is done; a topic then gives out the next one."""
+
+    def parts(self, batch: Batch, count: int) -> Sequence[Batch] | None:  # noqa: ARG002
+        """A batch as about `count` smaller ones, in its order, for `read` in any process that reaches the source.
+
+        None if only one process can read it.
+
+        Raises:
+            SourceError: see `read`.
+        """
+        return None
 
     @abstractmethod
     def columns(self, batch: Batch) -> dict[str, list[str]]:

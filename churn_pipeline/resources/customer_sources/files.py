@@ -15,12 +15,13 @@ import re
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from churn_pipeline.batches import Batch, FileBatch
+from churn_pipeline.batches import Batch, FileBatch, FileBound
 from churn_pipeline.contract.definition import Contract, nearest
 from churn_pipeline.contract.rows import SourceRows
 from churn_pipeline.resources.customer_sources import csv_files, json_lines, parquet_files
@@ -51,6 +52,13 @@ FORMATS = {
 
 _FORMAT_OF = {suffix: name for name, known in FORMATS.items() for suffix in known.suffixes}
 _COMPRESSED = frozenset({".bz2", ".gz", ".xz", ".zip", ".zst"})
+
+
+@dataclass(frozen=True)
+class FilePart(FileBatch):
+    """One file of a batch, or neighbouring row groups of it (Parquet)."""
+
+    groups: range | None = None
 
 
 class FileSource(CustomerSource):
@@ -90,6 +98,27 @@ class FileSource(CustomerSource):
         """Names of the columns by path; a JSON Lines file without an object is left out."""
         return self._columns(batch, ())
 
+    def parts(self, batch: Batch, count: int) -> list[FilePart] | None:
+        """Files, and Parquet files by their row groups: only a whole CSV file says where its rows begin.
+
+        None for the first rows of a batch, which are known only once they were read.
+        """
+        assert isinstance(batch, FileBatch)
+        if batch.limit is not None:
+            return None
+        each = max(1, count // max(1, len(batch.files)))
+        return [
+            FilePart(batch.source, batch.format, (bound,), groups=groups)
+            for bound in batch.files
+            for groups in (self._groups(bound, each) if batch.format == "parquet" else [None])
+        ]
+
+    def _groups(self, bound: FileBound, count: int) -> list[range]:
+        with unchanged(bound) as path:
+            there = parquet_files.row_groups(path)
+        size = max(1, -(-there // count))
+        return [range(start, min(start + size, there)) for start in range(0, max(there, 1), size)]
+
     def read(self, batch: Batch, contract: Contract, *, with_label: bool = False) -> Iterator[SourceRows]:
         """Check every file's columns now, and stream their rows; see `CustomerSource.read`."""
         for path, names in self._columns(batch, contract.columns(with_label=with_label)).items():
@@ -99,6 +128,8 @@ class FileSource(CustomerSource):
     def _stream(self, batch: Batch, contract: Contract, with_label: bool) -> Iterator[SourceRows]:
         assert isinstance(batch, FileBatch)
         read = FORMATS[batch.format].read
+        if isinstance(batch, FilePart) and batch.groups is not None:
+            read = partial(read, groups=batch.groups)
         left = batch.limit
         for bound in batch.files:
             if left == 0:

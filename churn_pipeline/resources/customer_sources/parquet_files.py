@@ -36,26 +36,41 @@ def columns(path: Path, wanted: Collection[str] = ()) -> list[str]:  # noqa: ARG
         return list(file.schema_arrow.names)
 
 
-def read(path: Path, contract: Contract, *, with_label: bool = False) -> Generator[SourceRows, None, None]:
+def row_groups(path: Path) -> int:
+    """How many row groups a file has.
+
+    Raises:
+        SourceUnreadable: see `columns`.
+    """
+    with _opened(path) as file:
+        return int(file.num_row_groups)
+
+
+def read(
+    path: Path, contract: Contract, *, with_label: bool = False, groups: range | None = None
+) -> Generator[SourceRows, None, None]:
     """Stream a file's rows, contract columns only.
+
+    Args:
+        groups: neighbouring row groups; None for all.
 
     Raises:
         SourceUnreadable: the file is damaged, encrypted, or ends before its last row.
     """
     wanted = wanted_columns(contract, with_label=with_label)
     few_valued = [column.name for column in wanted if column.kind in ("category", "boolean")]
-    done = 0
     with _opened(path, few_valued) as file:
         names = [column.name for column in wanted]
+        some = range(file.num_row_groups) if groups is None else groups
+        rows = [file.metadata.row_group(number).num_rows for number in range(some.stop)]
+        done, end = sum(rows[: some.start]), sum(rows)
         # One thread: several are no faster beside a validator and a writer, and cost more in all.
-        for batch in file.iter_batches(ROWS_PER_CHUNK, columns=names, use_threads=False):
+        for batch in file.iter_batches(ROWS_PER_CHUNK, columns=names, use_threads=False, row_groups=list(some)):
             found = {column.name: from_arrow(batch.column(column.name), column.kind) for column in wanted}
             yield rows_of(found, path.as_posix(), np.arange(done + 1, done + 1 + batch.num_rows))
             done += batch.num_rows
-        if done != file.metadata.num_rows:
-            raise SourceUnreadable(
-                f"{path} promises {file.metadata.num_rows:,} rows and ends after {done:,}. Copy or make it again."
-            )
+        if done != end:
+            raise SourceUnreadable(f"{path} promises {end:,} rows and ends after {done:,}. Copy or make it again.")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Belongs here: mapping the kernel over a stream, and the canary before it. Does n
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -13,7 +14,16 @@ from churn_pipeline.kernel.plan import Plan
 from churn_pipeline.kernel.proof import Comparison
 from churn_pipeline.kernel.score import score
 from churn_pipeline.resources.inference.base import Engine
-from churn_pipeline.resources.inference.plans import Plans
+
+
+class PlanSource(Protocol):
+    """Where plans come from; see `Plans`."""
+
+    def of(self, version: ModelVersion) -> Plan:
+        """The plan of a version."""
+
+    def pin(self, version: ModelVersion, reason: str) -> None:
+        """Let nothing but its estimator score this version from now on."""
 
 
 class LocalEngine(Engine):
@@ -21,7 +31,7 @@ class LocalEngine(Engine):
 
     backend = "sklearn"
 
-    def __init__(self, plans: Plans) -> None:
+    def __init__(self, plans: PlanSource) -> None:
         self._plans = plans
         self.canary: Comparison | None = None
         self._plan: Plan | None = None
@@ -48,6 +58,10 @@ class LocalEngine(Engine):
             self._plan = self._plans.of(model)
         return self._plan
 
+    def pin(self, model: ModelVersion, reason: str) -> None:
+        """Let nothing but its estimator score this version from now on."""
+        self._plans.pin(model, reason)
+
     def _watch(self, batch: pa.RecordBatch, plan: Plan) -> None:
         """Score the first customers twice."""
         before = self.canary or Comparison(0, 0.0, 0)
@@ -57,6 +71,6 @@ class LocalEngine(Engine):
         found = check(rows, plan)
         if not found.holds:
             error = disproved(plan, found)
-            self._plans.pin(plan.model, f"its {plan.tier} plan differed by {found.difference:.2g} on a batch")
+            self.pin(plan.model, f"its {plan.tier} plan differed by {found.difference:.2g} on a batch")
             raise error
         self.canary = before + found

@@ -42,6 +42,8 @@ class Plans:
             RowsDependOnEachOther: the model's rows depend on each other.
         """
         estimator = self._registry.load(version)
+        if version.flavour == "spark":
+            return Plan(version, estimator, why="it is a Spark ML pipeline")
         tags = self._registry.find(version.name, version.version).tags
         if pinned := tags.get(PINNED):
             return Plan(version, estimator, why=pinned)

@@ -1,0 +1,161 @@
+"""Rows of `churn_predictions` and `unscored_customers`: what the kernel said of customers, as the tables have it.
+
+Belongs here: the columns of both tables, making their rows, and what a batch's rows come to. Does not: the kernel,
+where it runs (`predictions.py`, `predictions_on_spark.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from churn_pipeline.contract.definition import ARROW_TYPES, Contract
+from churn_pipeline.io_managers.spill import Spill
+from churn_pipeline.kernel.model_version import ModelVersion
+
+_WORD = pa.dictionary(pa.int32(), pa.string())
+_BARS = 20
+
+
+def predictions_schema(contract: Contract) -> pa.Schema:
+    """Columns of `churn_predictions`: one row a scored customer, without a copy of all inputs."""
+    return pa.schema(
+        [
+            (contract.id.column, pa.string()),
+            *((name, ARROW_TYPES[contract.features[name].type]) for name in contract.passthrough),
+            ("churn_probability", pa.float64()),
+            ("prediction", pa.int32()),
+            ("threshold", pa.float64()),
+            ("revenue_at_risk", pa.float64()),
+            ("model_name", _WORD),
+            ("model_version", _WORD),
+            ("backend", _WORD),
+            ("source_partition", _WORD),
+            ("source_position", pa.int64()),
+            ("event_at", ARROW_TYPES["timestamp"]),
+            ("scored_at", ARROW_TYPES["timestamp"]),
+        ]
+    )
+
+
+def unscored_schema(contract: Contract) -> pa.Schema:
+    """Columns of `unscored_customers`; the record itself stands in `customers`."""
+    return pa.schema(
+        [
+            (contract.id.column, pa.string()),
+            ("error_type", pa.string()),
+            ("error", pa.string()),
+            ("model_name", _WORD),
+            ("model_version", _WORD),
+            ("source_partition", _WORD),
+            ("source_position", pa.int64()),
+            ("event_at", ARROW_TYPES["timestamp"]),
+            ("scored_at", ARROW_TYPES["timestamp"]),
+        ]
+    )
+
+
+@dataclass
+class Summary:
+    """Sums over prediction rows; those of parts of a batch add up to those of the batch."""
+
+    rows: int = 0
+    churn: int = 0
+    probability: float = 0.0
+    revenue: float = 0.0
+    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BARS, np.int64))
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Take in more rows."""
+        probability = rows.column("churn_probability").to_numpy(zero_copy_only=False)
+        self.rows += rows.num_rows
+        self.churn += pc.sum(rows.column("prediction")).as_py() or 0
+        self.probability += float(probability.sum())
+        self.revenue += pc.sum(rows.column("revenue_at_risk")).as_py() or 0.0
+        self.counts += np.histogram(probability, bins=_BARS, range=(0, 1))[0]
+
+    def __add__(self, other: Summary) -> Summary:
+        """Of both."""
+        return Summary(
+            self.rows + other.rows,
+            self.churn + other.churn,
+            self.probability + other.probability,
+            self.revenue + other.revenue,
+            self.counts + other.counts,
+        )
+
+    def notes(self) -> dict[str, Any]:
+        """What the ledger says of the predictions."""
+        mean = self.probability / self.rows if self.rows else None
+        return {"rows_churn": self.churn, "mean_probability": mean, "revenue_at_risk": self.revenue}
+
+
+class PredictionRows:
+    """Makes rows of what the kernel scored.
+
+    Args:
+        constants: column → value, for those that are the same on every row.
+        unscored: takes the rows of `unscored_customers`.
+    """
+
+    def __init__(self, contract: Contract, constants: dict[str, Any], unscored: Spill) -> None:
+        self.summary = Summary()
+        self._contract, self._constants, self._unscored = contract, constants, unscored
+        self._schema = predictions_schema(contract)
+
+    def of(self, scored: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield rows of `churn_predictions` and put those of customers that were not scored aside."""
+        for batch in scored:
+            failed = batch.column("churn_probability").is_null()
+            if pc.any(failed).as_py():
+                self._unscored.add(_select(batch.filter(failed), self._unscored.schema, self._constants))
+                batch = batch.filter(pc.invert(failed))
+            rows = _select(_with_revenue(batch, self._contract), self._schema, self._constants)
+            self.summary.add(rows)
+            yield rows
+
+
+def constants_of(model: ModelVersion, backend: str, scored_at: datetime) -> dict[str, Any]:
+    """Column → value, for those that are the same on every row of a batch."""
+    named = {"model_name": model.name, "model_version": model.version, "backend": backend}
+    return {**named, "threshold": model.threshold, "scored_at": scored_at}
+
+
+def needed(customers: pa.Schema, model: ModelVersion, contract: Contract) -> list[str]:
+    """Columns of `customers` that scoring takes: the model's inputs, and what goes onto the prediction row."""
+    needed = {item.name for item in model.inputs} | set(predictions_schema(contract).names)
+    if contract.amount_at_risk:
+        needed.add(contract.amount_at_risk.feature)
+    return [name for name in customers.names if name in needed]
+
+
+def _with_revenue(batch: pa.RecordBatch, contract: Contract) -> pa.RecordBatch:
+    """Add `revenue_at_risk`, null without an amount."""
+    if contract.amount_at_risk is None:
+        revenue = pa.nulls(batch.num_rows, pa.float64())
+    else:
+        amount = batch.column(contract.amount_at_risk.feature).cast(pa.float64())
+        revenue = pc.multiply(batch.column("churn_probability"), amount)
+    return batch.append_column("revenue_at_risk", revenue)
+
+
+def _select(batch: pa.RecordBatch, schema: pa.Schema, constants: dict[str, Any]) -> pa.RecordBatch:
+    """The schema's columns: from the batch, or one value for all rows."""
+    return pa.RecordBatch.from_arrays(
+        [_constant(constants[f.name], batch.num_rows, f.type) if f.name in constants else batch.column(f.name)
+         for f in schema],
+        schema=schema,
+    )  # fmt: skip
+
+
+def _constant(value: Any, count: int, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], pa.string()))
+    return pa.repeat(pa.scalar(value, kind), count)
