@@ -1,12 +1,13 @@
 # One target a job; `make help` lists them. Everything runs in .venv, from the lock files.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev format check test fast kafka demo demo-stream dev bench torture docs lock clean
+.PHONY: help install install-dev format check test fast kafka demo demo-stream dev spark-cluster bench torture docs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 CHURN_HOME ?= data/local
 KAFKA_PORT ?= 9092
+SPARK_PORT ?= 7077
 # Bytecode is compiled at install: without it every start is two to three times slower.
 INSTALL = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 
@@ -55,6 +56,9 @@ fast: install-dev ## the tests that need a minute
 
 kafka: install-dev ## Apache Kafka on loopback, until Ctrl-C (Java and Maven, no Docker)
 	@$(BIN)/python -m churn_pipeline_tests.kafka --port $(KAFKA_PORT)
+
+spark-cluster: install-dev ## a master of Spark and two workers on loopback, until Ctrl-C (Java)
+	@$(BIN)/python -m churn_pipeline_tests.spark.standalone $(SPARK_PORT)
 
 test: check ## lint, types, import law, all tests
 	$(BIN)/pytest

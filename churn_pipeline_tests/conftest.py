@@ -1,7 +1,7 @@
 """What every test has: a tier, no environment of the developer's, and warnings that are errors.
 
-Tiers: fast (unmarked), `slow`, `kafka` (slow, and needs a real broker), and later `spark`, `browser`. A test belongs to
-the lowest one that can prove it.
+Tiers: fast (unmarked), `slow`, `kafka` (slow, and needs a real broker), `spark` (slow, and needs Java), and later
+`browser`. A test belongs to the lowest one that can prove it.
 """
 
 import os
@@ -22,6 +22,7 @@ from churn_pipeline_tests.kafka.fixtures import (  # noqa: F401 - fixtures for a
     secured_broker,
 )
 from churn_pipeline_tests.resources.alert_servers import webhook
+from churn_pipeline_tests.spark.fixtures import SPARKS, spark, spark_cluster  # noqa: F401 - fixtures for all
 
 #: An unmarked test that takes longer than this on two slow cores belongs to the slow tier.
 FAST_LIMIT_SECONDS = 30.0
@@ -41,7 +42,9 @@ def pytest_collection_modifyitems(items):
         fixtures = getattr(item, "fixturenames", ())
         if not BROKERS.isdisjoint(fixtures):
             item.add_marker(pytest.mark.kafka)
-        if "_trained" in fixtures or item.get_closest_marker("kafka"):
+        if not SPARKS.isdisjoint(fixtures):
+            item.add_marker(pytest.mark.spark)
+        if "_trained" in fixtures or item.get_closest_marker("kafka") or item.get_closest_marker("spark"):
             item.add_marker(pytest.mark.slow)
 
 

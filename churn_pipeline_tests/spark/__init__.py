@@ -1,0 +1,1 @@
+"""Scoring on Spark, with real Java, sessions and workers."""
