@@ -32,6 +32,8 @@ R = TypeVar("R")
 _KEPT = 4
 _received: OrderedDict[str, Any] = OrderedDict()
 
+_ANOTHER_PYTHON = re.compile(r"PYTHON_VERSION_MISMATCH|No module named '(churn_pipeline|cloudpickle|pyarrow)['.]")
+
 #: A client of Spark Connect is told nothing of the cluster's size.
 _REMOTE = 16
 
@@ -156,7 +158,7 @@ class Workers:
         except (PySparkException, Py4JError) as error:
             # Its text may hold a customer's values: only the names of errors are let out.
             text = str(error)
-        if "PYTHON_VERSION_MISMATCH" in text or re.search(r"No module named '(churn_pipeline|cloudpickle)", text):
+        if _ANOTHER_PYTHON.search(text):
             raise WorkersDiffer(
                 "Spark's workers have another Python, or no churn_pipeline. Give them the environment of this process: "
                 "set spark.pyspark.python in CHURN_SPARK_CONF, or send the environment along (spark.archives)."

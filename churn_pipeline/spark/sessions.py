@@ -139,7 +139,11 @@ class OpenSession:
         """Whether it was closed by nobody, the cluster included."""
         if not hasattr(self.spark, "_jsc"):  # Spark Connect
             return not self.spark.is_stopped
-        return not self.spark.sparkContext._jsc.sc().isStopped()
+        try:
+            context = self.spark.sparkContext._jsc
+            return context is not None and not context.sc().isStopped()
+        except spark_errors():  # Java itself has ended
+            return False
 
 
 def is_installed() -> bool:

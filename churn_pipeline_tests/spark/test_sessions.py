@@ -1,0 +1,98 @@
+"""The session: settings as people write them, opened when asked for, and why it cannot be had."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from churn_pipeline.spark.sessions import (
+    SparkNotInstalled,
+    SparkNotStarted,
+    SparkSettingInvalid,
+    SparkSettings,
+    open_session,
+)
+
+
+def test_settings_are_read_as_people_write_them():
+    found = SparkSettings.read("local[2]", "", "spark.executor.memory=4g  spark.a.b=c=d\nspark.x=")
+    assert found.conf == {"spark.executor.memory": "4g", "spark.a.b": "c=d", "spark.x": ""}
+    assert found.all()["spark.master"] == "local[2]" and found.all()["spark.executor.memory"] == "4g"
+    assert "spark.master" not in SparkSettings.read("local[2]", "sc://host", "").all()
+
+
+@pytest.mark.parametrize("text", ["executor.memory=4g", "spark.executor.memory", "=4g"])
+def test_what_is_no_setting_of_spark_is_an_error(text):
+    with pytest.raises(SparkSettingInvalid, match=r"spark\.NAME=VALUE"):
+        SparkSettings.read("local[2]", "", text)
+
+
+@pytest.mark.parametrize("where", [{"master": "spark://127.0.0.1:9"}, {"remote": "sc://127.0.0.1:9"}])
+def test_a_master_that_does_not_answer_is_an_error_within_seconds(where):
+    with pytest.raises(SparkNotStarted, match=r"Nothing answers at s.*127\.0\.0\.1:9"):
+        open_session(SparkSettings(**where))
+
+
+def test_a_missing_java_is_said_in_words(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(SparkNotStarted, match="no java on the PATH"):
+        open_session(SparkSettings("local[1]", conf={"spark.app.name": "without Java"}))
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(SparkNotStarted, match="has no bin/java"):
+        open_session(SparkSettings("local[1]", conf={"spark.app.name": "without Java"}))
+
+
+# PySpark leaves the pipes of the process that it could not start.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_java_that_is_too_old_or_broken_is_said_in_words(monkeypatch, tmp_path):
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\nexit 1\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(SparkNotStarted, match=r"could not be started at local\[1\]"):
+        open_session(SparkSettings("local[1]", conf={"spark.app.name": "broken Java"}))
+
+
+def test_a_session_is_used_again_and_one_with_other_settings_takes_its_place(spark):
+    first = open_session(spark)
+    assert open_session(SparkSettings(spark.master)) is first
+    other = open_session(SparkSettings(spark.master, conf={"spark.app.name": "another"}))
+    assert other.spark.conf.get("spark.app.name") == "another" and not first.is_alive
+    assert not first.folder.exists()
+    assert open_session(spark).is_alive and not other.is_alive
+
+
+def test_without_pyspark_everything_else_works(site_without_pyspark):
+    """PySpark is not there at all: neither its files nor Dagster's package for it."""
+    done = site_without_pyspark(
+        "from churn_pipeline.definitions import defs\n"
+        "from churn_pipeline.spark.sessions import SparkSettings, SparkNotInstalled, open_session\n"
+        "try:\n    open_session(SparkSettings())\nexcept SparkNotInstalled as error:\n    print(error)\n"
+    )
+    assert "extra spark" in done
+    assert SparkNotInstalled.cause == "pyspark_missing"
+
+
+@pytest.fixture
+def site_without_pyspark(tmp_path):
+    """Runs code where all packages are installed but PySpark."""
+    import pyspark
+
+    site = Path(pyspark.__file__).parents[1]
+    for entry in site.iterdir():
+        if not entry.name.startswith(("pyspark", "py4j", "dagster_pyspark", "dagster_spark", "__editable__")):
+            (tmp_path / entry.name).symlink_to(entry)
+
+    def run(code: str) -> str:
+        root = Path(__file__).parents[2]
+        begin = f"import sys; sys.path += [{str(root)!r}, {str(tmp_path)!r}]\n"
+        command = [sys.executable, "-I", "-S", "-c", begin + code]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=root, env={"PATH": os.environ["PATH"]})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
