@@ -60,6 +60,7 @@ class Request:
     Attributes:
         batch: bounds fixed by `plan_scoring`.
         model: alias or version.
+        reasons: how many up, and how many down, stand on each row.
         update_current: whether a batch that is scored again replaces current scores.
     """
 
@@ -68,6 +69,7 @@ class Request:
     limit: int | None = None
     model: str | None = None
     backend: str | None = None
+    reasons: int | None = None
     reject_limit: str | None = None
     duplicates: str | None = None
     update_current: bool = False
@@ -195,7 +197,7 @@ def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance
             batch=batch.to_json(), reject_limit=request.reject_limit, duplicates=request.duplicates
         ),
         "churn_model": _given(alias_or_version=request.model),
-        "score_customers_of_batch": _given(backend=request.backend),
+        "score_customers_of_batch": _given(backend=request.backend, reasons=request.reasons),
         "current_churn_scores": _given(update=request.update_current or None),
     }
     run_id = str(uuid4())

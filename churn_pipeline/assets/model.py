@@ -7,8 +7,11 @@ import dagster as dg
 from pydantic import Field
 
 from churn_pipeline.assets.defaults import RunDefaults
+from churn_pipeline.assets.reasons import reasons_asked
 from churn_pipeline.contract.definition import Contract
+from churn_pipeline.kernel.explanations.reasons import explanation_of
 from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.resources.inference.choice import Inference
 from churn_pipeline.resources.model_registry import ModelRegistry
 from churn_pipeline.resources.run_processes import this_process
 
@@ -34,6 +37,7 @@ def churn_model(
     context: dg.AssetExecutionContext,
     config: ChurnModelConfig,
     model_registry: dg.ResourceParam[ModelRegistry],
+    inference: dg.ResourceParam[Inference],
     contract: dg.ResourceParam[Contract],
     defaults: dg.ResourceParam[RunDefaults],
 ) -> dg.MaterializeResult[ModelVersion]:
@@ -43,6 +47,8 @@ def churn_model(
     asked = config.alias_or_version or defaults.alias
     version = model_registry.resolve(defaults.model_name, asked, contract)
     context.log.info("%s is %s, threshold %.3g.", asked, version, version.threshold)
+    if reasons_asked(context.run.run_config, defaults.reasons):
+        explanation_of(inference.choose(defaults.backend).engine.plan(version))
     # The version is the data: `champion` moving to another one makes everything below stale.
     return dg.MaterializeResult(
         value=version,

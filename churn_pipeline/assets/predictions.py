@@ -19,9 +19,13 @@ from pydantic import Field
 from churn_pipeline import pictures
 from churn_pipeline.assets.columns import column_schema, lineage
 from churn_pipeline.assets.defaults import RunDefaults
+from churn_pipeline.assets.reasons import FirstReasons, told
 from churn_pipeline.contract.definition import ARROW_TYPES, Contract
 from churn_pipeline.io_managers.base import Rows, TableHandle
+from churn_pipeline.io_managers.later_columns import filled
 from churn_pipeline.io_managers.spill import Spill
+from churn_pipeline.kernel.explanations.reason_columns import REASON_FIELDS
+from churn_pipeline.kernel.explanations.reasons import explanation_of
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan
 from churn_pipeline.kernel.proof import Comparison
@@ -32,11 +36,15 @@ from churn_pipeline.resources.inference.choice import Choice, Inference
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _BARS = 20
 
+#: Columns that tables of an earlier release lack.
+LATER = frozenset(field.name for field in REASON_FIELDS)
+
 
 class PredictionsConfig(dg.Config):
     """How to score."""
 
     backend: str | None = Field(None, description="sklearn, spark or auto.")
+    reasons: int | None = Field(None, ge=0, description="Reasons on each row: this many up, and down; 0 for none.")
 
 
 def predictions_schema(contract: Contract) -> pa.Schema:
@@ -56,8 +64,16 @@ def predictions_schema(contract: Contract) -> pa.Schema:
             ("source_position", pa.int64()),
             ("event_at", ARROW_TYPES["timestamp"]),
             ("scored_at", ARROW_TYPES["timestamp"]),
+            *REASON_FIELDS,
         ]
     )
+
+
+def prediction_rows(predictions: TableHandle, contract: Contract) -> Iterator[pa.RecordBatch]:
+    """Rows of `churn_predictions` with every column of its schema: null where the table is older than the column."""
+    schema = predictions_schema(contract)
+    present = [name for name in schema.names if name not in LATER or name in predictions.schema.names]
+    return (filled(batch, schema) for batch in predictions.stream(present))
 
 
 def unscored_schema(contract: Contract) -> pa.Schema:
@@ -111,13 +127,14 @@ def churn_predictions(
 ) -> Iterator[dg.MaterializeResult[Rows]]:
     """Score one batch of customers."""
     choice = inference.choose(config.backend or defaults.backend)
+    most = defaults.reasons if config.reasons is None else config.reasons
     context.log.info("Scoring %d customers with %s. %s", customers.rows, churn_model, choice.reason)
     assert customers.batch is not None
     version = dg.DataVersion(f"{customers.batch.id}/{churn_model.name}/{churn_model.version}")
     with Spill(unscored_schema(contract)) as unscored:
         notes, metadata = dict[str, Any](), dict[str, Any]()
-        stream = _score(customers, churn_model, choice, contract, unscored, progress, notes, metadata)
-        rows = Rows(customers.batch, predictions_schema(contract), stream, notes, metadata)
+        stream = _score(customers, churn_model, choice, contract, most, unscored, progress, notes, metadata)
+        rows = Rows(customers.batch, predictions_schema(contract), stream, notes, metadata, LATER)
         yield dg.MaterializeResult(asset_key="churn_predictions", value=rows, data_version=version)
         metadata = {
             "dagster/column_schema": column_schema(unscored.schema, contract),
@@ -132,18 +149,25 @@ def _score(
     model: ModelVersion,
     choice: Choice,
     contract: Contract,
+    most: int,
     unscored: Spill,
     progress: Progress,
     notes: dict[str, Any],
     metadata: dict[str, Any],
 ) -> Iterator[pa.RecordBatch]:
-    """Yield prediction rows and put unscored customers aside; fills `notes` and `metadata` at the end."""
+    """Yield prediction rows and put unscored customers aside; fills `notes` and `metadata` at the end.
+
+    Args:
+        most: reasons up, and down, on each row.
+    """
     started, scored_at = time.monotonic(), datetime.now(UTC)
-    summary = _Summary()
+    summary = _Summary(most)
     named = {"model_name": model.name, "model_version": model.version, "backend": choice.engine.backend}
     constants = {**named, "threshold": model.threshold, "scored_at": scored_at}
+    if not most:
+        constants |= dict.fromkeys(LATER)
     with closing(read_ahead(customers.stream(_needed(customers, model, contract)), depth=2)) as ahead:
-        for batch in choice.engine.score(ahead, model):
+        for batch in choice.engine.score(ahead, model, most):
             failed = batch.column("churn_probability").is_null()
             if pc.any(failed).as_py():
                 unscored.add(_select(batch.filter(failed), unscored.schema, constants))
@@ -157,7 +181,7 @@ def _score(
     notes.update(
         backend=choice.engine.backend,
         kernel_tier=plan.tier,
-        kernel_proof=_proof(plan, canary),
+        kernel_proof=_proof(plan, canary, most),
         scored_at=scored_at.isoformat(),
         stage_seconds={"score": seconds},
         **summary.notes(),
@@ -174,17 +198,18 @@ def _score(
             "kernel_plan": str(plan),
             **({"canary_rows": canary.rows, "canary_difference": canary.difference} if canary else {}),
             "rows_per_second": round(summary.rows / seconds, 1) if seconds else 0.0,
-            **summary.metadata(model.threshold, contract),
+            **summary.metadata(plan, contract),
         }
     )
 
 
-def _proof(plan: Plan, canary: Comparison | None) -> dict[str, Any]:
+def _proof(plan: Plan, canary: Comparison | None, most: int) -> dict[str, Any]:
     """What the ledger says of how the batch was scored."""
     return {
         "proof": plan.proof.to_json() if plan.proof else None,
         "canary": canary.to_json() if canary else None,
         "why": plan.why,
+        **({"reasons": told(explanation_of(plan), most)} if most else {}),
     }
 
 
@@ -216,15 +241,18 @@ def _select(batch: pa.RecordBatch, schema: pa.Schema, constants: dict[str, Any])
 
 
 def _constant(value: Any, count: int, kind: pa.DataType) -> pa.Array:
+    if value is None:
+        return pa.nulls(count, kind)
     if pa.types.is_dictionary(kind):
         return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], pa.string()))
     return pa.repeat(pa.scalar(value, kind), count)
 
 
 class _Summary:
-    """Sums over a stream of prediction rows."""
+    """Sums over a stream of prediction rows, each with at most `most` reasons up, and down."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most, self.first = most, FirstReasons()
         self.rows = self.churn = 0
         self.probability = self.revenue = 0.0
         self.counts = np.zeros(_BARS, np.int64)
@@ -236,21 +264,23 @@ class _Summary:
         self.probability += float(probability.sum())
         self.revenue += pc.sum(rows.column("revenue_at_risk")).as_py() or 0.0
         self.counts += np.histogram(probability, bins=_BARS, range=(0, 1))[0]
+        if self.most:
+            self.first.add(rows.column("reasons_up"))
 
     def notes(self) -> dict[str, Any]:
         """What the ledger says of the predictions."""
         mean = self.probability / self.rows if self.rows else None
         return {"rows_churn": self.churn, "mean_probability": mean, "revenue_at_risk": self.revenue}
 
-    def metadata(self, threshold: float, contract: Contract) -> dict[str, Any]:
+    def metadata(self, plan: Plan, contract: Contract) -> dict[str, Any]:
         """Stable numeric keys, which the UI plots over batches, and the histogram."""
         if not self.rows:
             return {}
         said: dict[str, Any] = {"mean_probability": self.probability / self.rows, "share_churn": self.churn / self.rows}
         if contract.amount_at_risk:
             said["revenue_at_risk"] = round(self.revenue, 2)
-        said["histogram"] = dg.MetadataValue.md(histogram(self.counts, threshold))
-        return said
+        said["histogram"] = dg.MetadataValue.md(histogram(self.counts, plan.model.threshold))
+        return {**said, **self.first.metadata(explanation_of(plan), self.most)} if self.most else said
 
 
 def histogram(counts: Iterable[int], threshold: float) -> str:

@@ -7,7 +7,7 @@ beside this one), Dagster (`dagster_io.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,6 +41,7 @@ class Rows:
         stream: record batches. It may raise at any time, also at its end: then nothing is committed.
         notes: plain values for whoever reads these rows, filled while the stream runs.
         metadata: what the UI shows of them, filled while the stream runs.
+        later: columns that a table of an earlier release lacks; it gets them, and its older rows have null.
     """
 
     batch: Batch
@@ -48,6 +49,7 @@ class Rows:
     stream: Iterable[pa.RecordBatch]
     notes: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    later: Collection[str] = frozenset()
 
 
 @dataclass(frozen=True)

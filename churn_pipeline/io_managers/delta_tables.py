@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 
 from churn_pipeline.batches import Batch
 from churn_pipeline.io_managers.base import Rows, TableHandle, TableStore, WriteMode
-from churn_pipeline.io_managers.delta_commit import Changes, commit, create_delta
+from churn_pipeline.io_managers.delta_commit import Changes, add_columns, commit, create_delta
 from churn_pipeline.io_managers.delta_files import (
     DeltaFile,
     TableFolder,
@@ -29,7 +29,8 @@ from churn_pipeline.io_managers.delta_files import (
     read_rows,
 )
 from churn_pipeline.io_managers.delta_staging import FILE_BYTES, StagedFile, Staging
-from churn_pipeline.io_managers.incoming_rows import incoming, require_same_columns, table_schema
+from churn_pipeline.io_managers.incoming_rows import incoming, table_schema
+from churn_pipeline.io_managers.later_columns import require_same_columns
 from churn_pipeline.io_managers.table_errors import TableNotReadable, not_readable
 
 
@@ -84,13 +85,13 @@ class DeltaTables(TableStore):
         location = self.location(table)
         schema = table_schema(rows, location)
         if present := open_delta(location):
-            require_same_columns(arrow_schema(present), schema, location)
+            require_same_columns(arrow_schema(present), schema, location, rows.later)
         with Staging(TableFolder.at(location), rows.batch.id, self.file_bytes) as staging:
             with closing(incoming(rows)) as batches:
                 stored = (batch.drop_columns(["batch_date"]) for batch in batches)
                 staged = staging.write(stored, {"batch_date": rows.batch.date.isoformat()})
             created = create_delta(location, schema, partition_by="batch_date")
-            require_same_columns(arrow_schema(created), schema, location)
+            add_columns(location, require_same_columns(arrow_schema(created), schema, location, rows.later))
             yield staging, staged
 
     def open(self, table: str, batch: Batch | None = None, version: int | None = None) -> TableHandle | None:
