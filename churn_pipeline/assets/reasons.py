@@ -65,6 +65,6 @@ class FirstReasons:
 
 
 def _picture(shares: list[tuple[str, float]]) -> str:
-    alt = ", ".join(f"{name} {share:.0%}" for name, share in shares) or "no column"
-    svg = pictures.dots(shares, title="First reason to leave, share of customers", alt=f"First reason up: {alt}")
+    alt = f"First reason up: most often {shares[0][0]}" if shares else "Nobody has a reason up"
+    svg = pictures.shares(shares, title="First reason to leave, share of customers", alt=alt)
     return pictures.markdown(svg)
