@@ -87,7 +87,9 @@ def as_table(rows: list[dict[str, Any]], contract: Contract) -> RenderableType:
 
 
 def _why(row: dict[str, Any]) -> str:
-    """The columns that raised a customer's score most."""
+    """What raised a customer's score most, a line each: the column, and what is in it."""
     from churn_pipeline.cli import report
 
-    return report.cell(", ".join(reason["column"] for reason in (row.get("reasons_up") or [])[:_REASONS_SHOWN]) or None)
+    first = (row.get("reasons_up") or [])[:_REASONS_SHOWN]
+    said = [report.cell(f"{r['column']}: {'missing' if r['value'] is None else r['value']}") for r in first]
+    return "\n".join(said) or report.cell(None)

@@ -68,7 +68,9 @@ def handle_of(contract: Contract, *reasons_up: list[str] | None):
     schema = predictions_schema(contract)
     [*rows] = predictions(range(1, 1 + len(reasons_up)), schema).to_pylist()
     for row, names in zip(rows, reasons_up, strict=True):
-        row["reasons_up"] = None if names is None else [{"column": name, "contribution": 1.0} for name in names]
+        row["reasons_up"] = (
+            None if names is None else [{"column": n, "value": n[0], "contribution": 1.0} for n in names]
+        )
     return MemoryTables().write(
         "t", Rows(FileBatch("s", "csv", ()), schema, [pa.RecordBatch.from_pylist(rows, schema)]), "append"
     )
@@ -85,7 +87,8 @@ def test_show_says_why_where_the_scores_have_reasons():
     contract = Contract.load("telco")
     said = said_of(contract, handle_of(contract, ["Contract", "tenure", "Partner"], None, []))
     assert "Why" in said
-    assert "Contract, tenure" in said
+    assert "Contract: C" in said
+    assert "tenure: t" in said
     assert "Partner" not in said
     assert max(map(len, said.splitlines())) <= 80
 

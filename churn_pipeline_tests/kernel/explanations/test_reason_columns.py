@@ -16,6 +16,7 @@ from churn_pipeline_tests.kernel.foreign_models import (
     _boosted,
     _front,
     _logistic,
+    fitted,
     labels,
     members,
     version,
@@ -34,16 +35,17 @@ def plan(request) -> Plan:
 
 
 def lists(found: Reasons, places: np.ndarray, amounts: np.ndarray) -> list:
-    """What should stand on the rows, said the slow way."""
+    """What should stand on the rows of `BATCH`, said the slow way."""
+    texts = {name: BATCH.column(name).cast(pa.string()).to_pylist() for name in found.names}
     return [
         [
-            {"column": found.names[place], "contribution": round(float(amount), DIGITS)}
-            for place, amount in zip(*row, strict=True)
-            if place >= 0 and round(float(amount), DIGITS)
+            {"column": name, "value": texts[name][row], "contribution": round(float(amount), DIGITS)}
+            for name, amount in zip((found.names[place] for place in places[row]), amounts[row], strict=True)
+            if round(float(amount), DIGITS)
         ]
-        if known
+        if found.known[row]
         else None
-        for known, *row in zip(found.known, places, amounts, strict=True)
+        for row in range(len(found.known))
     ]
 
 
@@ -55,6 +57,25 @@ def test_rows_have_the_kernels_reasons_rounded_and_keep_their_own_columns(plan):
     assert rows.column("reasons_down").to_pylist() == lists(found, found.down, found.down_by)
     assert max(len(reasons_up) for reasons_up in rows.column("reasons_up").to_pylist()) == 3
     rows.validate(full=True)
+
+
+def test_a_reason_tells_what_is_in_its_column_and_null_where_nothing_is(plan):
+    told = [reason for name in ("reasons_up", "reasons_down")
+            for row in with_reasons(BATCH, plan, 7).column(name).to_pylist() for reason in row]  # fmt: skip
+    ages = {reason["value"] for reason in told if reason["column"] == "age"}
+    assert None in ages
+    assert all(float(age) > 0 for age in ages - {None})
+    assert {reason["value"] for reason in told if reason["column"] == "member"} <= {"true", "false"}
+
+
+def test_columns_that_contribute_together_tell_what_is_in_each():
+    rows = with_reasons(BATCH, make_plan(version(positive=1), fitted("feature_class"), SAMPLE, EXTREMES), 9)
+    told = rows.column("reasons_up").to_pylist()
+    [together] = {r["column"] for row in told for r in row if "&" in r["column"]}
+    row = next(n for n, found in enumerate(told) if any(r["column"] == together for r in found))
+    value = next(r["value"] for r in told[row] if r["column"] == together)
+    first, second = (BATCH.column(part).cast(pa.string())[row].as_py() or "" for part in together.split(" & "))
+    assert value == f"{first} & {second}"
 
 
 def test_a_row_of_which_nothing_can_be_said_has_null_in_both_and_the_others_have_theirs(plan):
