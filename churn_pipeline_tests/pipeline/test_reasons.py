@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 
 import dagster as dg
 import numpy as np
@@ -10,6 +11,8 @@ from sklearn.ensemble import VotingClassifier
 
 from churn_pipeline import deployments, runs
 from churn_pipeline.assets.predictions import LATER
+from churn_pipeline.cli.examination import _LOOKS
+from churn_pipeline.cli.findings import found_by
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.deployments import Deployment
 from churn_pipeline.io_managers.base import Rows
@@ -126,6 +129,13 @@ def test_a_model_without_reasons_stops_the_run_before_a_customer_is_read(make_ho
     assert home.table_store().tables() == []
     with pytest.raises(ReasonsUnavailable):
         runs.plan_scoring(home, runs.Request(**request_))
+
+
+def test_the_doctor_finds_a_setting_of_reasons_that_the_model_cannot_give(make_home):
+    found = found_by("model", partial(_LOOKS["model"], make_home(reasons="1", alias="challenger")), [])
+    assert found.status == "fault"
+    assert "Switch reasons off" in found.fix
+    assert found_by("model", partial(_LOOKS["model"], make_home(reasons="1")), []).status == "ok"
 
 
 def test_a_request_wins_over_the_setting(make_home):
