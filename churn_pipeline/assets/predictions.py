@@ -162,10 +162,14 @@ def _score(
     """
     started, scored_at = time.monotonic(), datetime.now(UTC)
     summary = _Summary(most)
-    named = {"model_name": model.name, "model_version": model.version, "backend": choice.engine.backend}
-    constants = {**named, "threshold": model.threshold, "scored_at": scored_at}
-    if not most:
-        constants |= dict.fromkeys(LATER)
+    constants = {
+        "model_name": model.name,
+        "model_version": model.version,
+        "backend": choice.engine.backend,
+        "threshold": model.threshold,
+        "scored_at": scored_at,
+        **({} if most else dict.fromkeys(LATER)),
+    }
     with closing(read_ahead(customers.stream(_needed(customers, model, contract)), depth=2)) as ahead:
         for batch in choice.engine.score(ahead, model, most):
             failed = batch.column("churn_probability").is_null()
@@ -176,31 +180,37 @@ def _score(
             summary.add(rows)
             progress.advance("score", rows.num_rows)
             yield rows
-    plan, canary = choice.engine.plan(model), choice.engine.canary
+    plan = choice.engine.plan(model)
     seconds = time.monotonic() - started
     notes.update(
         backend=choice.engine.backend,
         kernel_tier=plan.tier,
-        kernel_proof=_proof(plan, canary, most),
+        kernel_proof=_proof(plan, choice.engine.canary, most),
         scored_at=scored_at.isoformat(),
         stage_seconds={"score": seconds},
         **summary.notes(),
     )
-    metadata.update(
-        {
-            "dagster/column_schema": column_schema(predictions_schema(contract), contract),
-            "dagster/column_lineage": lineage(contract),
-            "output_shape": f"{summary.rows:,} × 3 (id, probability, prediction)",
-            **named,
-            "backend_asked": choice.asked,
-            "backend_reason": choice.reason,
-            "kernel_tier": plan.tier,
-            "kernel_plan": str(plan),
-            **({"canary_rows": canary.rows, "canary_difference": canary.difference} if canary else {}),
-            "rows_per_second": round(summary.rows / seconds, 1) if seconds else 0.0,
-            **summary.metadata(plan, contract),
-        }
-    )
+    metadata.update(_metadata(choice, plan, contract, summary, seconds))
+
+
+def _metadata(choice: Choice, plan: Plan, contract: Contract, summary: "_Summary", seconds: float) -> dict[str, Any]:
+    """What the UI shows of the predictions."""
+    canary = choice.engine.canary
+    return {
+        "dagster/column_schema": column_schema(predictions_schema(contract), contract),
+        "dagster/column_lineage": lineage(contract),
+        "output_shape": f"{summary.rows:,} × 3 (id, probability, prediction)",
+        "model_name": plan.model.name,
+        "model_version": plan.model.version,
+        "backend": choice.engine.backend,
+        "backend_asked": choice.asked,
+        "backend_reason": choice.reason,
+        "kernel_tier": plan.tier,
+        "kernel_plan": str(plan),
+        **({"canary_rows": canary.rows, "canary_difference": canary.difference} if canary else {}),
+        "rows_per_second": round(summary.rows / seconds, 1) if seconds else 0.0,
+        **summary.metadata(plan, contract),
+    }
 
 
 def _proof(plan: Plan, canary: Comparison | None, most: int) -> dict[str, Any]:
