@@ -1,4 +1,4 @@
-"""Small pictures, drawn by hand as SVG: bars, a line, dots.
+"""Small pictures, drawn by hand as SVG: bars, shares, a line, dots.
 
 Belongs here: numbers and texts in, SVG text out, with the standard library alone. Does not: deciding what is worth
 a picture (`assets/`, the batch report), any plotting library.
@@ -57,6 +57,29 @@ def bars(values: Sequence[float], *, labels: tuple[str, str], title: str, alt: s
         _mark_line(mark, _TOP, _FLOOR) if mark else "",
     ]
     return _picture(body, title, alt)
+
+
+def shares(rows: Sequence[tuple[str, float]], *, title: str, alt: str) -> str:
+    """Draw one bar a row, from the left, beside its name and its share in percent.
+
+    Args:
+        rows: name and share, from 0 to 1, drawn from the top; the longest bar has the whole width.
+        title, alt: as in `bars`.
+
+    Returns:
+        The SVG: about 75 characters a row more than an empty one; 5 rows are 800 as markdown.
+    """
+    left = _WIDTH * 6 // 10
+    peak = max((share for _, share in rows), default=0.0) or 1.0
+    names = "".join(f"<tspan x='{left - 4}' dy='10'>{_escape(name)} {share:.0%}</tspan>" for name, share in rows)
+    path = "".join(
+        f"M{left},{_TOP + 7 + 10 * i}h{round(share / peak * (_WIDTH - left))}" for i, (_, share) in enumerate(rows)
+    )
+    body = [
+        f"<text y='{_TOP}' text-anchor='end'>{names}</text>" if rows else "",
+        f"<path stroke='{DATA}' stroke-width='7' d='{path}'/>" if rows else "",
+    ]
+    return _picture(body, title, alt, _TOP + 4 + 10 * len(rows))
 
 
 def line(

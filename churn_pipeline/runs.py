@@ -21,12 +21,14 @@ import dagster as dg
 
 from churn_pipeline import jobs
 from churn_pipeline.assets.customers import read_limit
+from churn_pipeline.assets.reasons import told
 from churn_pipeline.batches import TOPIC_SCHEME, Batch
 from churn_pipeline.contract.definition import nearest
 from churn_pipeline.contract.validation import RejectLimit
 from churn_pipeline.deployments import Deployment
 from churn_pipeline.errors import AlertError, ChurnPipelineError, TableError, UsageError
 from churn_pipeline.io_managers.scored_batches import Ledger
+from churn_pipeline.kernel.explanations.reasons import explanation_of
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan as KernelPlan
 from churn_pipeline.ledger import ScoredBatch
@@ -60,6 +62,7 @@ class Request:
     Attributes:
         batch: bounds fixed by `plan_scoring`.
         model: alias or version.
+        reasons: how many up, and how many down, stand on each row.
         update_current: whether a batch that is scored again replaces current scores.
     """
 
@@ -68,6 +71,7 @@ class Request:
     limit: int | None = None
     model: str | None = None
     backend: str | None = None
+    reasons: int | None = None
     reject_limit: str | None = None
     duplicates: str | None = None
     update_current: bool = False
@@ -75,13 +79,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do. Planning writes nothing."""
+    """What a run would do. Planning writes nothing.
+
+    Attributes:
+        reasons: what the reasons on the rows would be, as the ledger says it; None if none are asked for.
+    """
 
     batch: Batch
     model: ModelVersion
     backend: str
     backend_reason: str
     kernel: KernelPlan
+    reasons: dict[str, Any] | None
     reject_limit: RejectLimit
     duplicates: str
     columns: dict[str, list[str]]
@@ -117,7 +126,11 @@ class Trained:
 
 
 def plan_scoring(deployment: Deployment, request: Request) -> Plan:
-    """Fix the bounds, resolve the model version, hold columns and signature against the contract; write nothing."""
+    """Fix the bounds, resolve the model version, hold columns and signature against the contract; write nothing.
+
+    Raises:
+        ChurnPipelineError: what would stop the run before it reads a customer.
+    """
     contract, defaults = deployment.contract(), deployment.defaults()
     source = deployment.open_source(request.source or defaults.source)
     batch = request.batch or source.plan(request.limit)
@@ -129,13 +142,15 @@ def plan_scoring(deployment: Deployment, request: Request) -> Plan:
         defaults.model_name, asked, contract, may_fall_back=inference.may_fall_back
     )
     choice = inference.choose(request.backend or defaults.backend, model=model)
+    kernel, most = choice.engine.plan(model), defaults.reasons if request.reasons is None else request.reasons
     store = deployment.table_store()
     return Plan(
         batch=batch,
         model=model,
         backend=choice.backend,
         backend_reason=choice.reason,
-        kernel=choice.engine.plan(model),
+        kernel=kernel,
+        reasons=told(explanation_of(kernel), most) if most else None,
         reject_limit=read_limit(request.reject_limit, defaults.reject_limit),
         duplicates=policy_of(request.duplicates or defaults.duplicates),
         columns=columns,
@@ -201,7 +216,7 @@ def score(deployment: Deployment, request: Request, instance: dg.DagsterInstance
             backend=request.backend,
         ),
         "churn_model": _given(alias_or_version=request.model),
-        "score_customers_of_batch": _given(backend=request.backend),
+        "score_customers_of_batch": _given(backend=request.backend, reasons=request.reasons),
         "current_churn_scores": _given(update=request.update_current or None),
     }
     run_id = str(uuid4())

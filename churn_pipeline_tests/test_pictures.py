@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn_pipeline.pictures import DATA, MARK, TEXT, bars, dots, line, markdown
+from churn_pipeline.pictures import DATA, MARK, TEXT, bars, dots, line, markdown, shares
 
 SVG = "{http://www.w3.org/2000/svg}"
 #: Dagster shows markdown inline only below this many characters.
@@ -31,8 +31,20 @@ DRIFT = dots(
     [("MonthlyCharges", 0.31), ("Contract", 0.05), ("tenure", 0.0)], title="Drift", alt="Drift", mark=(0.2, "limit 0.2")
 )
 
+SHARES = shares(
+    [
+        ("MonthlyCharges", 0.4),
+        ("StreamingMovies", 0.2),
+        ("PaperlessBilling", 0.1),
+        ("DeviceProtection", 0.05),
+        ("a", 0),
+    ],
+    title="First reason to leave, share of customers",
+    alt="First reason up: most often MonthlyCharges",
+)
 
-@pytest.mark.parametrize("svg", [HISTOGRAM, CALIBRATION], ids=["20 bars", "10 points"])
+
+@pytest.mark.parametrize("svg", [HISTOGRAM, CALIBRATION, SHARES], ids=["20 bars", "10 points", "5 shares"])
 def test_a_picture_of_usual_size_is_shown_without_a_click(svg):
     assert len(markdown(svg)) < INLINE
 
@@ -41,7 +53,7 @@ def test_percent_encoding_is_shorter_than_base64():
     assert len(markdown(HISTOGRAM)) < len(base64.b64encode(HISTOGRAM.encode()))
 
 
-@pytest.mark.parametrize("svg", [HISTOGRAM, CALIBRATION, DRIFT], ids=["bars", "line", "dots"])
+@pytest.mark.parametrize("svg", [HISTOGRAM, CALIBRATION, DRIFT, SHARES], ids=["bars", "line", "dots", "shares"])
 def test_a_picture_says_in_words_what_it_shows(svg):
     root = ElementTree.fromstring(svg)
     assert root.attrib["role"] == "img"
@@ -58,6 +70,12 @@ def test_a_mark_is_drawn_with_its_words():
 def test_each_bar_and_each_dot_is_drawn_once():
     assert _path(HISTOGRAM, DATA).count("v-") == 20
     assert _path(DRIFT, DATA).count("h0") == 3
+
+
+def test_shares_are_drawn_in_proportion_and_said_in_percent():
+    assert re.findall(r"h(\d+)", _path(SHARES, DATA)) == ["80", "40", "20", "10", "0"]
+    said = [t.text for t in ElementTree.fromstring(SHARES).iter(f"{SVG}tspan")]
+    assert said[:2] == ["MonthlyCharges 40%", "StreamingMovies 20%"]
 
 
 def test_bars_keep_their_proportions_and_a_rare_bin_is_not_an_empty_one():
@@ -87,6 +105,7 @@ def test_any_words_and_numbers_give_valid_pictures(words, values):
         bars([abs(v) for v in values], labels=(words, words), title=words, alt=words, mark=(0.3, words)),
         line([(v, v) for v in values], labels=(words, words), title=words, alt=words),
         dots([(words, v) for v in values], title=words, alt=words),
+        shares([(words, 1 / (1 + abs(v))) for v in values if not math.isnan(v)], title=words, alt=words),
     ]
     for svg in pictures:
         ElementTree.fromstring(svg)
@@ -106,6 +125,7 @@ def test_without_values_only_the_frame_is_drawn():
         _bars([0, 0]),
         line([], labels=("x", "y"), title="t", alt="a"),
         dots([], title="t", alt="a"),
+        shares([], title="t", alt="a"),
     ):
         assert f"stroke='{DATA}'" not in svg
         ElementTree.fromstring(svg)

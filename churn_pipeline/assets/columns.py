@@ -33,6 +33,8 @@ SENTENCES = {
     "model_name": "Registered model that scored.",
     "model_version": "Version of the registered model that scored.",
     "prediction": "1 if the customer is predicted to leave (probability at or above the threshold), else 0.",
+    "reasons_down": "What lowered the score most: column, value, contribution, strongest first; null if nobody asked.",
+    "reasons_up": "What raised the score most: column, value, contribution, strongest first; null if nobody asked.",
     "record": "The row as it was found: JSON, or the line itself.",
     "raw": "The message as it was, byte for byte; empty for rows of files, which still have them.",
     "revenue_at_risk": "Probability times the amount the customer pays, in the contract's unit.",
@@ -77,7 +79,8 @@ def lineage(contract: Contract) -> dg.TableColumnLineage:
 
     copied = [contract.id.column, "event_at", "source_partition", "source_position", *contract.passthrough]
     deps = {name: of([name]) for name in copied}
-    deps["churn_probability"] = deps["prediction"] = of(contract.features)
+    for name in ("churn_probability", "prediction", "reasons_up", "reasons_down"):
+        deps[name] = of(contract.features)
     if contract.amount_at_risk:
         deps["revenue_at_risk"] = of(dict.fromkeys([*contract.features, contract.amount_at_risk.feature]))
     return dg.TableColumnLineage(deps)

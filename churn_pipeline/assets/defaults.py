@@ -17,6 +17,7 @@ class RunDefaults:
         source, training_source: file, folder or glob.
         model_name, alias: what scores.
         backend: `sklearn`, `spark` or `auto`.
+        reasons: how many up, and how many down, stand on each prediction row; 0: none.
         reject_limit: most rejected rows of a batch.
         duplicates: what becomes of rows with an id seen before.
         estimator: what `trained_model` trains.
@@ -29,6 +30,7 @@ class RunDefaults:
     model_name: str
     alias: str
     backend: str
+    reasons: int
     reject_limit: RejectLimit
     duplicates: str
     estimator: str

@@ -9,7 +9,7 @@ import dagster as dg
 
 from churn_pipeline.assets.columns import column_schema
 from churn_pipeline.assets.defaults import RunDefaults
-from churn_pipeline.assets.prediction_rows import predictions_schema
+from churn_pipeline.assets.prediction_rows import LATER, predictions_schema, stream_predictions
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import Rows, TableHandle
 
@@ -35,5 +35,7 @@ def exported_predictions(
     assert churn_predictions.batch is not None
     schema = predictions_schema(contract)
     metadata = {"dagster/column_schema": column_schema(schema, contract)}
-    stream = churn_predictions.stream(schema.names)
-    yield dg.MaterializeResult(value=Rows(churn_predictions.batch, schema, stream, metadata=metadata))
+    rows = Rows(
+        churn_predictions.batch, schema, stream_predictions(churn_predictions, contract), metadata=metadata, later=LATER
+    )
+    yield dg.MaterializeResult(value=rows)

@@ -7,7 +7,9 @@ import dagster as dg
 from pydantic import Field
 
 from churn_pipeline.assets.defaults import RunDefaults
+from churn_pipeline.assets.reasons import reasons_asked
 from churn_pipeline.contract.definition import Contract
+from churn_pipeline.kernel.explanations.reasons import explanation_of
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.resources.inference.choice import Inference
 from churn_pipeline.resources.model_registry import ModelRegistry
@@ -35,9 +37,9 @@ def churn_model(
     context: dg.AssetExecutionContext,
     config: ChurnModelConfig,
     model_registry: dg.ResourceParam[ModelRegistry],
+    inference: dg.ResourceParam[Inference],
     contract: dg.ResourceParam[Contract],
     defaults: dg.ResourceParam[RunDefaults],
-    inference: dg.ResourceParam[Inference],
 ) -> dg.MaterializeResult[ModelVersion]:
     """The model version that scores: its alias resolved once, held against the contract, its example scored."""
     # First thing in a run, so that one that is killed is not taken for one that goes on.
@@ -45,6 +47,8 @@ def churn_model(
     asked = config.alias_or_version or defaults.alias
     version = model_registry.resolve(defaults.model_name, asked, contract, may_fall_back=inference.may_fall_back)
     context.log.info("%s is %s, threshold %.3g.", asked, version, version.threshold)
+    if reasons_asked(context.run.run_config, defaults.reasons):
+        explanation_of(inference.plan(version))
     # The version is the data: `champion` moving to another one makes everything below stale.
     return dg.MaterializeResult(
         value=version,

@@ -66,7 +66,7 @@ class _Tables:
 
     Attributes:
         columns: what is read of the customers.
-        constants: see `PredictionRows`.
+        constants, most: see `PredictionRows`.
     """
 
     store: TableStore
@@ -75,11 +75,12 @@ class _Tables:
     contract: Contract
     columns: Sequence[str]
     constants: dict[str, Any]
+    most: int
 
     def write(self, scored: Iterable[pa.RecordBatch]) -> ScoredPart:
         """Write what the kernel says of the part's customers."""
         with Spill(unscored_schema(self.contract)) as unscored:
-            rows = PredictionRows(self.contract, self.constants, unscored)
+            rows = PredictionRows(self.contract, self.constants, self.most, unscored)
             kept = Rows(self.batch, predictions_schema(self.contract), rows.of(scored))
             predictions = self.store.stage("churn_predictions", kept)
             left = self.store.stage("unscored_customers", Rows(self.batch, unscored.schema, unscored.stream()))
@@ -96,7 +97,7 @@ class _ByPlan:
     def __call__(self, part: TablePart) -> ScoredPart:
         engine = LocalEngine(_SentPlan(self.plan.value()))
         with closing(read_ahead(part.stream(self.tables.columns), depth=2)) as ahead:
-            found = self.tables.write(engine.score(ahead, self.tables.model))
+            found = self.tables.write(engine.score(ahead, self.tables.model, self.tables.most))
         return replace(found, canary=engine.canary)
 
 
@@ -152,6 +153,7 @@ def score_on_workers(
     model: ModelVersion,
     contract: Contract,
     constants: dict[str, Any],
+    most: int,
 ) -> list[ScoredPart]:
     """Score a batch on workers, in parts that are in its order.
 
@@ -161,7 +163,7 @@ def score_on_workers(
     """
     assert customers.batch is not None
     plan, columns = engine.plan(model), needed(customers.schema, model, contract)
-    tables = _Tables(customers.store, customers.batch, model, contract, columns, constants)
+    tables = _Tables(customers.store, customers.batch, model, contract, columns, constants, most)
     parts = customers.store.parts(customers, max(2 * workers.count, customers.rows // _ROWS_PER_PART))
     if isinstance(plan.estimator, PipelineClassifier):
         inputs, through = _Inputs(model), partial(plan.estimator.of_class, positive=model.positive)

@@ -16,12 +16,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from churn_pipeline.assets.reasons import FirstReasons
 from churn_pipeline.contract.definition import ARROW_TYPES, Contract
+from churn_pipeline.io_managers.base import TableHandle
+from churn_pipeline.io_managers.later_columns import filled
 from churn_pipeline.io_managers.spill import Spill
+from churn_pipeline.kernel.explanations.reason_columns import REASON_FIELDS
 from churn_pipeline.kernel.model_version import ModelVersion
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _BARS = 20
+
+#: Columns that tables of an earlier release lack.
+LATER = frozenset(field.name for field in REASON_FIELDS)
 
 
 def predictions_schema(contract: Contract) -> pa.Schema:
@@ -41,8 +48,16 @@ def predictions_schema(contract: Contract) -> pa.Schema:
             ("source_position", pa.int64()),
             ("event_at", ARROW_TYPES["timestamp"]),
             ("scored_at", ARROW_TYPES["timestamp"]),
+            *REASON_FIELDS,
         ]
     )
+
+
+def stream_predictions(predictions: TableHandle, contract: Contract) -> Iterator[pa.RecordBatch]:
+    """Rows of `churn_predictions` with every column of its schema: null where the table is older than the column."""
+    schema = predictions_schema(contract)
+    present = [name for name in schema.names if name not in LATER or name in predictions.schema.names]
+    return (filled(batch, schema) for batch in predictions.stream(present))
 
 
 def unscored_schema(contract: Contract) -> pa.Schema:
@@ -64,13 +79,19 @@ def unscored_schema(contract: Contract) -> pa.Schema:
 
 @dataclass
 class Summary:
-    """Sums over prediction rows; those of parts of a batch add up to those of the batch."""
+    """Sums over prediction rows; those of parts of a batch add up to those of the batch.
 
+    Attributes:
+        most: reasons up, and down, on each row, at most.
+    """
+
+    most: int = 0
     rows: int = 0
     churn: int = 0
     probability: float = 0.0
     revenue: float = 0.0
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BARS, np.int64))
+    first: FirstReasons = field(default_factory=FirstReasons)
 
     def add(self, rows: pa.RecordBatch) -> None:
         """Take in more rows."""
@@ -80,15 +101,19 @@ class Summary:
         self.probability += float(probability.sum())
         self.revenue += pc.sum(rows.column("revenue_at_risk")).as_py() or 0.0
         self.counts += np.histogram(probability, bins=_BARS, range=(0, 1))[0]
+        if self.most:
+            self.first.add(rows.column("reasons_up"))
 
     def __add__(self, other: Summary) -> Summary:
         """Of both."""
         return Summary(
+            max(self.most, other.most),
             self.rows + other.rows,
             self.churn + other.churn,
             self.probability + other.probability,
             self.revenue + other.revenue,
             self.counts + other.counts,
+            self.first + other.first,
         )
 
     def notes(self) -> dict[str, Any]:
@@ -101,12 +126,13 @@ class PredictionRows:
     """Makes rows of what the kernel scored.
 
     Args:
-        constants: column → value, for those that are the same on every row.
+        constants: see `constants_of`.
+        most: reasons up, and down, that the kernel gives each row, at most.
         unscored: takes the rows of `unscored_customers`.
     """
 
-    def __init__(self, contract: Contract, constants: dict[str, Any], unscored: Spill) -> None:
-        self.summary = Summary()
+    def __init__(self, contract: Contract, constants: dict[str, Any], most: int, unscored: Spill) -> None:
+        self.summary = Summary(most)
         self._contract, self._constants, self._unscored = contract, constants, unscored
         self._schema = predictions_schema(contract)
 
@@ -122,10 +148,10 @@ class PredictionRows:
             yield rows
 
 
-def constants_of(model: ModelVersion, backend: str, scored_at: datetime) -> dict[str, Any]:
+def constants_of(model: ModelVersion, backend: str, scored_at: datetime, most: int) -> dict[str, Any]:
     """Column → value, for those that are the same on every row of a batch."""
     named = {"model_name": model.name, "model_version": model.version, "backend": backend}
-    return {**named, "threshold": model.threshold, "scored_at": scored_at}
+    return {**named, "threshold": model.threshold, "scored_at": scored_at, **({} if most else dict.fromkeys(LATER))}
 
 
 def needed(customers: pa.Schema, model: ModelVersion, contract: Contract) -> list[str]:
@@ -156,6 +182,8 @@ def _select(batch: pa.RecordBatch, schema: pa.Schema, constants: dict[str, Any])
 
 
 def _constant(value: Any, count: int, kind: pa.DataType) -> pa.Array:
+    if value is None:
+        return pa.nulls(count, kind)
     if pa.types.is_dictionary(kind):
         return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], pa.string()))
     return pa.repeat(pa.scalar(value, kind), count)

@@ -21,6 +21,7 @@ from churn_pipeline.assets.columns import column_schema, lineage
 from churn_pipeline.assets.defaults import RunDefaults
 from churn_pipeline.assets.prediction_parts import score_on_workers
 from churn_pipeline.assets.prediction_rows import (
+    LATER,
     PredictionRows,
     Summary,
     constants_of,
@@ -28,9 +29,11 @@ from churn_pipeline.assets.prediction_rows import (
     predictions_schema,
     unscored_schema,
 )
+from churn_pipeline.assets.reasons import told
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import Rows, TableHandle
 from churn_pipeline.io_managers.spill import Spill
+from churn_pipeline.kernel.explanations.reasons import explanation_of
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan
 from churn_pipeline.kernel.proof import Comparison
@@ -43,6 +46,7 @@ class PredictionsConfig(dg.Config):
     """How to score."""
 
     backend: str | None = Field(None, description="sklearn, spark or auto.")
+    reasons: int | None = Field(None, ge=0, description="Reasons on each row: this many up, and down; 0 for none.")
 
 
 @dg.multi_asset(
@@ -79,15 +83,16 @@ def churn_predictions(
 ) -> Iterator[dg.MaterializeResult[Rows]]:
     """Score one batch of customers."""
     choice = inference.choose(config.backend or defaults.backend, customers.rows, churn_model)
+    most = defaults.reasons if config.reasons is None else config.reasons
     say = context.log.warning if choice.is_warned else context.log.info
     say("Scoring %d customers with %s. %s", customers.rows, churn_model, choice.reason)
     assert customers.batch is not None
     version = dg.DataVersion(f"{customers.batch.id}/{churn_model.name}/{churn_model.version}")
     with Spill(unscored_schema(contract)) as unscored:
         notes, metadata = dict[str, Any](), dict[str, Any]()
-        rows = Rows(customers.batch, predictions_schema(contract), notes=notes, metadata=metadata)
+        rows = Rows(customers.batch, predictions_schema(contract), (), notes, metadata, LATER)
         left = Rows(customers.batch, unscored.schema)
-        scoring = _Scoring(customers, churn_model, choice, contract, notes, metadata)
+        scoring = _Scoring(customers, churn_model, choice, contract, most, notes, metadata)
         if choice.workers is None:
             rows = replace(rows, stream=scoring.here(unscored, progress))
             left = replace(left, stream=unscored.stream())
@@ -105,7 +110,11 @@ def churn_predictions(
 
 
 class _Scoring:
-    """Scores a batch, here or on workers; fills `notes` and `metadata` when it is done."""
+    """Scores a batch, here or on workers; fills `notes` and `metadata` when it is done.
+
+    Args:
+        most: reasons up, and down, on each row.
+    """
 
     def __init__(
         self,
@@ -113,22 +122,23 @@ class _Scoring:
         model: ModelVersion,
         choice: Choice,
         contract: Contract,
+        most: int,
         notes: dict[str, Any],
         metadata: dict[str, Any],
     ) -> None:
-        self.unscored = 0
+        self.unscored, self._most = 0, most
         self._customers, self._model, self._choice, self._contract = customers, model, choice, contract
         self._notes, self._metadata = notes, metadata
         self._started, self._scored_at = time.monotonic(), datetime.now(UTC)
-        self._constants = constants_of(model, choice.backend, self._scored_at)
+        self._constants = constants_of(model, choice.backend, self._scored_at, most)
         self._columns = needed(customers.schema, model, contract)
 
     def here(self, unscored: Spill, progress: Progress) -> Iterator[pa.RecordBatch]:
         """Yield prediction rows and put unscored customers aside."""
-        made = PredictionRows(self._contract, self._constants, unscored)
+        made = PredictionRows(self._contract, self._constants, self._most, unscored)
         engine = self._choice.engine
         with closing(read_ahead(self._customers.stream(self._columns), depth=2)) as ahead:
-            for rows in made.of(engine.score(ahead, self._model)):
+            for rows in made.of(engine.score(ahead, self._model, self._most)):
                 progress.advance("score", rows.num_rows)
                 yield rows
         self.unscored = unscored.rows
@@ -138,9 +148,11 @@ class _Scoring:
         """Files of both tables, which workers have written and nobody sees yet."""
         workers, engine = self._choice.workers, self._choice.engine
         assert workers is not None
-        parts = score_on_workers(workers, engine, self._customers, self._model, self._contract, self._constants)
+        parts = score_on_workers(
+            workers, engine, self._customers, self._model, self._contract, self._constants, self._most
+        )
         self.unscored = sum(part.unscored for part in parts)
-        summary = sum((part.summary for part in parts), Summary())
+        summary = sum((part.summary for part in parts), Summary(self._most))
         progress.advance("score", summary.rows)
         canaries = [part.canary for part in parts if part.canary]
         self._say(summary, sum(canaries[1:], canaries[0]) if canaries else None)
@@ -153,7 +165,7 @@ class _Scoring:
         self._notes.update(
             backend=choice.backend,
             kernel_tier=plan.tier,
-            kernel_proof=_proof(plan, canary, choice.fallback),
+            kernel_proof=_proof(plan, canary, choice.fallback, self._most),
             scored_at=self._scored_at.isoformat(),
             stage_seconds={"score": seconds},
             **summary.notes(),
@@ -173,22 +185,23 @@ class _Scoring:
                 "kernel_plan": str(plan),
                 **({"canary_rows": canary.rows, "canary_difference": canary.difference} if canary else {}),
                 "rows_per_second": round(summary.rows / seconds, 1) if seconds else 0.0,
-                **_measures(summary, model.threshold, self._contract),
+                **_measures(summary, plan, self._contract),
             }
         )
 
 
-def _proof(plan: Plan, canary: Comparison | None, fallback: str) -> dict[str, Any]:
+def _proof(plan: Plan, canary: Comparison | None, fallback: str, most: int) -> dict[str, Any]:
     """What the ledger says of how the batch was scored."""
     return {
         "proof": plan.proof.to_json() if plan.proof else None,
         "canary": canary.to_json() if canary else None,
         "why": plan.why,
         **({"fallback": fallback} if fallback else {}),
+        **({"reasons": told(explanation_of(plan), most)} if most else {}),
     }
 
 
-def _measures(summary: Summary, threshold: float, contract: Contract) -> dict[str, Any]:
+def _measures(summary: Summary, plan: Plan, contract: Contract) -> dict[str, Any]:
     """Stable numeric keys, which the UI plots over batches, and the histogram."""
     if not summary.rows:
         return {}
@@ -198,8 +211,8 @@ def _measures(summary: Summary, threshold: float, contract: Contract) -> dict[st
     }
     if contract.amount_at_risk:
         said["revenue_at_risk"] = round(summary.revenue, 2)
-    said["histogram"] = dg.MetadataValue.md(histogram(summary.counts, threshold))
-    return said
+    said["histogram"] = dg.MetadataValue.md(histogram(summary.counts, plan.model.threshold))
+    return {**said, **summary.first.metadata(explanation_of(plan), summary.most)} if summary.most else said
 
 
 def histogram(counts: Iterable[int], threshold: float) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from churn_pipeline.assets.columns import column_schema
-from churn_pipeline.assets.prediction_rows import predictions_schema
+from churn_pipeline.assets.prediction_rows import LATER, predictions_schema, stream_predictions
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.errors import TableError
 from churn_pipeline.io_managers.base import Rows, TableHandle
@@ -101,8 +101,8 @@ def current_churn_scores(
         return
     schema = predictions_schema(contract)
     metadata = {"dagster/column_schema": column_schema(schema, contract)}
-    stream = churn_predictions.stream(schema.names)
-    yield dg.MaterializeResult(value=Rows(batch, schema, stream, metadata=metadata))
+    stream = stream_predictions(churn_predictions, contract)
+    yield dg.MaterializeResult(value=Rows(batch, schema, stream, metadata=metadata, later=LATER))
 
 
 def ledger_row(

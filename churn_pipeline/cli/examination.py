@@ -91,9 +91,13 @@ def _registry(deployment: Deployment) -> Finding:
 
 
 def _model(deployment: Deployment) -> Finding:
+    from churn_pipeline.kernel.explanations.reasons import explanation_of
+
     settings = deployment.settings
     model = deployment.model_registry().resolve(settings.model, settings.alias, deployment.contract())
     plan = deployment.inference().choose("sklearn").engine.plan(model)
+    if settings.reasons_on_a_row():
+        explanation_of(plan)
     found = (
         f"{settings.alias} is {model}: it fits the contract and scores its example; threshold {model.threshold:.3g}. "
         f"Scored by {plan}."

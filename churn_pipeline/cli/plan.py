@@ -65,6 +65,7 @@ def _for_people(what: Asked, planned: Plan, found: Rehearsal) -> list[Renderable
                 "Model": f"{model}, threshold {model.threshold:.3g}",
                 "Backend": f"{planned.backend}. {planned.backend_reason}",
                 "Kernel": f"{planned.kernel.tier}: {planned.kernel}",
+                "Explained": report.explained(planned.reasons),
                 "Tables": report.stored(planned.tables),
                 "File": str(what.output.file) if what.output.file else None,
             }
@@ -101,6 +102,7 @@ def _as_json(what: Asked, planned: Plan, found: Rehearsal) -> dict[str, Any]:
         "backend": planned.backend,
         "kernel_tier": planned.kernel.tier,
         "kernel_plan": str(planned.kernel),
+        "reasons": planned.reasons,
         "scored_before": planned.done is not None,
         "tables": planned.tables,
         "output": what.output.file and str(what.output.file),

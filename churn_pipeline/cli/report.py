@@ -118,6 +118,16 @@ def cleaned(cells: Mapping[str, int]) -> str | None:
     return f"{count(sum(cells.values()), 'cell')} ({each})" if cells else None
 
 
+def explained(reasons: Mapping[str, Any] | None) -> str | None:
+    """`3 reasons up and 3 down a row, exact, in log-odds`, of what the ledger says; None if there are none."""
+    if reasons is None:
+        return None
+    most, unit = reasons["most"], reasons["unit"]
+    return (
+        f"{count(most, 'reason')} up and {most} down a row, {'exact' if reasons['exact'] else 'approximate'}, in {unit}"
+    )
+
+
 def scored(row: ScoredBatch, unit: str, more: Mapping[str, str | None]) -> RenderableType:
     """A finished batch, and more that is known of it."""
     left_out = {"rejected_customers": row.rows_rejected, "unscored_customers": row.rows_unscored}
@@ -133,6 +143,7 @@ def scored(row: ScoredBatch, unit: str, more: Mapping[str, str | None]) -> Rende
             "Output shape": f"{row.output_shape[0]:,} rows × {row.output_shape[1]} columns",
             "Model": f"{row.model_name} version {row.model_version}, threshold {row.threshold:.3g}",
             "Backend": row.scored_by,
+            "Explained": explained(row.kernel_proof.get("reasons")),
             "To churn": f"{row.rows_churn:,} of {row.rows_scored:,} ({share(row.share_churn)})",
             "At risk": None if row.revenue_at_risk is None else amount(row.revenue_at_risk, unit),
             "Took": f"{row.seconds:.1f} s",

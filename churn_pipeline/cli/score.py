@@ -62,6 +62,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "model_version": row.model_version,
         "threshold": row.threshold,
         "backend": row.backend,
+        "reasons": row.kernel_proof.get("reasons"),
         "share_churn": row.share_churn,
         "revenue_at_risk": row.revenue_at_risk,
         "seconds": row.seconds,
@@ -75,10 +76,11 @@ def _export(what: Asked, outcome: Outcome) -> int:
     """Write the batch's predictions to the file that was asked for, and count them."""
     if what.output.file is None:
         return 0
-    from churn_pipeline.assets.prediction_rows import predictions_schema
+    from churn_pipeline.assets.prediction_rows import predictions_schema, stream_predictions
     from churn_pipeline.io_managers.exports import export_file
     from churn_pipeline.io_managers.scored_batches import Ledger
 
-    schema = predictions_schema(what.deployment.contract())
+    contract = what.deployment.contract()
     handle = Ledger(what.deployment.table_store()).open("churn_predictions", outcome.row)
-    return export_file(what.output.file, handle.stream(schema.names) if handle else [], schema)
+    rows = stream_predictions(handle, contract) if handle else []
+    return export_file(what.output.file, rows, predictions_schema(contract))

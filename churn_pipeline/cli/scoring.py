@@ -64,6 +64,8 @@ _ARGUMENTS = (
     contract_option,
     click.option("--model", metavar="ALIAS|VERSION", help="Which version scores: champion, 3, models:/name@alias."),
     click.option("--backend", type=OneOf(BACKENDS), help="What scores."),
+    click.option("--reasons", type=click.IntRange(min=0), metavar="COUNT",
+                 help="Reasons on each row: this many up, and down; 0 for none."),
     click.option("--output", metavar="PLACE", help="A .csv, .parquet or .jsonl file for the predictions, beside the "
                  "tables; or a folder or URI for the tables."),
     click.option("--limit", type=click.IntRange(min=1), metavar="ROWS", help="Read only the first rows."),

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from churn_pipeline.io_managers.base import TableHandle
 
 
+#: As many as fit beside the rest on 80 columns.
+_REASONS_SHOWN = 2
+
+
 @click.command(cls=Command, json=True)
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many.")
 @contract_option
@@ -47,6 +51,8 @@ def most_at_risk(handle: TableHandle, contract: Contract, top: int) -> list[dict
     key = contract.id.column
     names = [key, *contract.passthrough, "churn_probability", "prediction", "revenue_at_risk", "event_at",
              "model_version", "batch_id"]  # fmt: skip
+    # A table of an earlier release has no reasons until the next batch.
+    names += [name for name in ("reasons_up", "reasons_down") if name in handle.schema.names]
     order = [("revenue_at_risk", "descending"), ("churn_probability", "descending"), (key, "ascending")]
     best: pa.Table | None = None
     for batch in handle.stream(names):
@@ -66,11 +72,24 @@ def as_table(rows: list[dict[str, Any]], contract: Contract) -> RenderableType:
     if contract.amount_at_risk:
         columns[f"At risk ({unit})" if unit else "At risk"] = "right"
     columns["To churn"] = "left"
+    why = any(row.get("reasons_up") for row in rows)
+    if why:
+        columns["Why"] = "left"
     lines = []
     for row in rows:
         line = [report.cell(row[name]) for name in (contract.id.column, *contract.passthrough)]
         line.append(report.share(row["churn_probability"]))
         if contract.amount_at_risk:
             line.append("–" if row["revenue_at_risk"] is None else f"{row['revenue_at_risk']:,.2f}")
-        lines.append([*line, "yes" if row["prediction"] else "no"])
+        line.append("yes" if row["prediction"] else "no")
+        lines.append([*line, _why(row)] if why else line)
     return report.table(columns, lines)
+
+
+def _why(row: dict[str, Any]) -> str:
+    """What raised a customer's score most, a line each: the column, and what is in it."""
+    from churn_pipeline.cli import report
+
+    first = (row.get("reasons_up") or [])[:_REASONS_SHOWN]
+    said = [report.cell(f"{r['column']}: {'missing' if r['value'] is None else r['value']}") for r in first]
+    return "\n".join(said) or report.cell(None)

@@ -34,8 +34,9 @@ ARROW_TYPES: dict[str, pa.DataType] = {
 RESERVED_COLUMNS = frozenset(
     {
         "amount_at_risk", "backend", "batch_date", "batch_id", "churn_probability", "churned", "error", "error_type",
-        "event_at", "failures", "id_bucket", "model_name", "model_version", "prediction", "record", "rejected_at",
-        "revenue_at_risk", "rules", "scored_at", "source_partition", "source_position", "threshold",
+        "event_at", "failures", "id_bucket", "model_name", "model_version", "prediction", "reasons_down",
+        "reasons_up", "record", "rejected_at", "revenue_at_risk", "rules", "scored_at", "source_partition",
+        "source_position", "threshold",
     }
 )  # fmt: skip
 

@@ -138,6 +138,7 @@ class Deployment:
             model_name=settings.model,
             alias=settings.alias,
             backend=settings.backend,
+            reasons=settings.reasons_on_a_row(),
             reject_limit=settings.limit(),
             duplicates=settings.duplicates,
             estimator=settings.estimator,

@@ -40,6 +40,7 @@ class Settings(ClusterSettings, KafkaSettings):
     alias: str = setting("CHURN_MODEL_ALIAS", "champion", "Alias or version that scores.")
     estimator: str = setting("CHURN_ESTIMATOR", "logistic_regression", "Estimator that training uses.")
     backend: str = setting("CHURN_BACKEND", "sklearn", f"What scores: {', '.join(BACKENDS)}.")
+    reasons: str = setting("CHURN_REASONS", "0", "Reasons on each scored row: this many up, and down; 0: none.")
     reject_limit: str = setting("CHURN_REJECT_LIMIT", "0.2", "Most rejected rows of a batch: a count or a share.")
     duplicates: str = setting("CHURN_DUPLICATES", "keep", "Rows with an id seen before: keep, last or reject.")
     export: str = setting("CHURN_EXPORT", "none", "Also write predictions as csv, jsonl or parquet files.")
@@ -64,6 +65,7 @@ class Settings(ClusterSettings, KafkaSettings):
         settings._one_of("export", ("none", *EXPORTS))
         settings._one_of("spark_fallback", FALLBACKS)
         settings.limit()
+        settings.reasons_on_a_row()
         return settings
 
     @property
@@ -79,6 +81,14 @@ class Settings(ClusterSettings, KafkaSettings):
             raise SettingInvalid(
                 f"CHURN_REJECT_LIMIT is {self.reject_limit!r}. Write a count such as 100, or a share such as 0.05."
             ) from None
+
+    def reasons_on_a_row(self) -> int:
+        """How many reasons up, and how many down."""
+        if not (self.reasons.isascii() and self.reasons.isdigit()):
+            raise SettingInvalid(
+                f"CHURN_REASONS is {self.reasons!r}. Write how many reasons a row shall have, such as 3, or 0 for none."
+            )
+        return int(self.reasons)
 
     def _one_of(self, name: str, allowed: tuple[str, ...]) -> None:
         value = getattr(self, name)

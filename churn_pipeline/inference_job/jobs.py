@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from churn_pipeline import runs
-from churn_pipeline.assets.prediction_rows import predictions_schema
+from churn_pipeline.assets.prediction_rows import predictions_schema, stream_predictions
 from churn_pipeline.contract.validation import RejectLimit
 from churn_pipeline.deployments import Deployment, Settings
 from churn_pipeline.errors import ChurnPipelineError, explanations
@@ -118,6 +118,7 @@ class InferenceJob(Job):
     loader: RegistryLoader = Field(default_factory=RegistryLoader)
     contract: str | None = Field(default=None, description="Contract: a shipped name or a YAML file.")
     backend: Literal["sklearn", "spark", "auto"] | None = Field(default=None, description="What scores.")
+    reasons: int | None = Field(default=None, ge=0, description="Reasons on each row: this many up, and down.")
     reject_limit: str | int | float | None = Field(default=None, description="Most rejected rows: a count or a share.")
     duplicates: Literal["keep", "last", "reject"] | None = Field(
         default=None, description="Rows with an id seen before."
@@ -162,8 +163,8 @@ class InferenceJob(Job):
             self._stage, self._told = "outputs", False
             results = _results(deployment, outcome)
             if self.outputs.file:
-                schema = predictions_schema(contract)
-                export_file(Path(self.outputs.file), results["outputs"].stream(schema.names), schema)
+                rows = stream_predictions(results["outputs"], contract)
+                export_file(Path(self.outputs.file), rows, predictions_schema(contract))
             row = outcome.row
             logger.info("Scored %d of %d rows as batch %s.", row.rows_scored, row.rows_read, row.batch.id)
             return {**results, "file": self.outputs.file}
@@ -174,6 +175,7 @@ class InferenceJob(Job):
             limit=self.inputs.limit,
             model=str(self.alias_or_version),
             backend=self.backend,
+            reasons=self.reasons,
             reject_limit=None if self.reject_limit is None else str(self.reject_limit),
             duplicates=self.duplicates,
         )

@@ -7,7 +7,7 @@ beside this one), Dagster (`dagster_io.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -47,6 +47,7 @@ class Rows:
         metadata: what the UI shows of them, filled while the stream runs.
         files: what `TableStore.stage` gave, in order, where others have written the rows already; there is no stream
             then.
+        later: columns that a table of an earlier release lacks; it gets them, and its older rows have null.
     """
 
     batch: Batch
@@ -54,6 +55,7 @@ class Rows:
     stream: Iterable[pa.RecordBatch] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    later: Collection[str] = frozenset()
     files: Sequence[Any] | None = None
 
 

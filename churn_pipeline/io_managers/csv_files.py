@@ -38,6 +38,7 @@ class CsvFormat(FileFormat):
         convert = pacsv.ConvertOptions(
             column_types=plain,
             include_columns=schema.names,
+            include_missing_columns=True,
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,

@@ -25,7 +25,7 @@ from deltalake import DeltaTable
 
 from churn_pipeline.io_managers.base import ROWS_PER_BATCH, Rows, TableHandle
 from churn_pipeline.io_managers.bucket_spill import BucketSpill, buckets_of
-from churn_pipeline.io_managers.delta_commit import Changes, commit, create_delta
+from churn_pipeline.io_managers.delta_commit import Changes, add_columns, commit, create_delta
 from churn_pipeline.io_managers.delta_files import (
     DeltaFile,
     TableFolder,
@@ -36,7 +36,8 @@ from churn_pipeline.io_managers.delta_files import (
 )
 from churn_pipeline.io_managers.delta_staging import StagedFile, Staging
 from churn_pipeline.io_managers.delta_tables import DeltaTables
-from churn_pipeline.io_managers.incoming_rows import incoming, require_same_columns, table_schema
+from churn_pipeline.io_managers.incoming_rows import incoming, table_schema
+from churn_pipeline.io_managers.later_columns import require_same_columns
 from churn_pipeline.io_managers.table_errors import not_readable
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -71,7 +72,7 @@ def merge_newest(store: DeltaTables, table: str, rows: Rows, key: str, order: Se
     location = store.location(table)
     schema = table_schema(rows, location).append(pa.field(BUCKET, _BUCKET_TYPE))
     if present := open_delta(location):
-        require_same_columns(arrow_schema(present), schema, location)
+        require_same_columns(arrow_schema(present), schema, location, rows.later)
     folder = TableFolder.at(location)
     with BucketSpill(store.folder, schema.remove(schema.get_field_index(BUCKET))) as spill:
         with closing(incoming(rows)) as batches:
@@ -79,7 +80,8 @@ def merge_newest(store: DeltaTables, table: str, rows: Rows, key: str, order: Se
                 spill.add(batch.cast(spill.schema), buckets_of(batch.column(key)))
         spill.close()
         with Staging(folder, rows.batch.id, store.file_bytes) as staging:
-            require_same_columns(arrow_schema(create_delta(location, schema, partition_by=BUCKET)), schema, location)
+            created = create_delta(location, schema, partition_by=BUCKET)
+            add_columns(location, require_same_columns(arrow_schema(created), schema, location, rows.later))
             merge = _Merge(folder, staging, spill, rows.batch.id, key, tuple(order))
             # One fence for all merges: two that both find a bucket empty would each add the same customer.
             version = commit(location, staging, merge, fence="merge", batch_id=rows.batch.id)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Field
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, RemoveAction, Transaction
 
@@ -61,6 +61,30 @@ def create_delta(location: str, schema: pa.Schema, partition_by: str) -> DeltaTa
         if table := open_delta(location):
             return table
         raise not_writable(location, error) from error
+
+
+def add_columns(location: str, columns: Sequence[pa.Field]) -> None:
+    """Give a table columns that it lacks, null in its rows; another process may do so at the same moment.
+
+    Raises:
+        TableBusy: others were faster `TRIES` times.
+        TableNotWritable: the storage refuses.
+    """
+    if not columns:
+        return
+    for attempt in range(TRIES):
+        table = _loaded(location)
+        there = {field.name for field in table.schema().fields}
+        lacking = [Field.from_arrow(field) for field in delta_schema(pa.schema(columns)) if field.name not in there]
+        if not lacking:
+            return
+        try:
+            table.alter.add_columns(lacking)
+        except CommitFailedError:
+            time.sleep(random.uniform(0, 0.05 * (attempt + 1)))
+        except (DeltaError, OSError) as error:
+            raise not_writable(location, error) from error
+    raise TableBusy(f"{location} was changed by others {TRIES} times while it was to be given a column. Run it again.")
 
 
 def commit(

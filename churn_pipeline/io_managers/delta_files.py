@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from churn_pipeline.io_managers.base import ROWS_PER_BATCH
+from churn_pipeline.io_managers.later_columns import filled
 from churn_pipeline.io_managers.table_errors import not_readable
 
 #: Metadata of a Delta field whose Arrow type is a dictionary: Delta itself knows only `string`.
@@ -179,12 +180,8 @@ def _groups(parquet: pq.ParquetFile, batch_id: str) -> list[int]:
 
 def _shaped(batch: pa.RecordBatch, wanted: pa.Schema, partition: Mapping[str, str]) -> pa.RecordBatch:
     """The columns wanted, of the types wanted; partition columns come from the log."""
-    columns = []
     for field in wanted:
         if field.name in partition:
             value = pa.scalar(partition[field.name]).cast(field.type)
-            columns.append(pa.repeat(value, batch.num_rows))
-        else:
-            column = batch.column(field.name)
-            columns.append(column if column.type == field.type else column.cast(field.type))
-    return pa.RecordBatch.from_arrays(columns, schema=wanted)
+            batch = batch.append_column(field, pa.repeat(value, batch.num_rows))
+    return filled(batch, wanted)

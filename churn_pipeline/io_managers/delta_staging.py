@@ -208,13 +208,29 @@ class _OpenFile:
 
 
 def _few_valued(group: pa.Table) -> list[str]:
-    """Columns whose values repeat: there dictionary pages save time and bytes, elsewhere they cost both."""
+    """Columns whose values repeat: there dictionary pages save time and bytes, elsewhere they cost both.
+
+    Returns:
+        Their paths in Parquet: `id`; `reasons_up.list.element.column` for what is in lists and structs.
+    """
     sample = group.slice(0, min(_SAMPLE, group.num_rows // 8 + 1))
     return [
-        f.name
-        for f in group.schema
-        if f.name == "batch_id" or pa.types.is_dictionary(f.type) or (_is_plain(f.type) and _repeats(sample[f.name]))
+        path
+        for name in group.column_names
+        for path, values in _leaves(name, sample[name])
+        if path == "batch_id" or pa.types.is_dictionary(values.type) or (_is_plain(values.type) and _repeats(values))
     ]
+
+
+def _leaves(path: str, values: pa.ChunkedArray) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """What Parquet keeps apart of a column."""
+    if pa.types.is_list(values.type):
+        yield from _leaves(f"{path}.list.element", pc.list_flatten(values))
+    elif pa.types.is_struct(values.type):
+        for part in values.type:
+            yield from _leaves(f"{path}.{part.name}", pc.struct_field(values, part.name))
+    else:
+        yield path, values
 
 
 def _is_plain(kind: pa.DataType) -> bool:

@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 
 from churn_pipeline.batches import Batch
 from churn_pipeline.io_managers.base import Rows, TableHandle, TableStore, WriteMode
-from churn_pipeline.io_managers.delta_commit import Changes, commit, create_delta
+from churn_pipeline.io_managers.delta_commit import Changes, add_columns, commit, create_delta
 from churn_pipeline.io_managers.delta_files import (
     DeltaFile,
     TableFolder,
@@ -30,7 +30,8 @@ from churn_pipeline.io_managers.delta_files import (
 )
 from churn_pipeline.io_managers.delta_parts import DeltaPart, divided
 from churn_pipeline.io_managers.delta_staging import FILE_BYTES, StagedFile, Staging
-from churn_pipeline.io_managers.incoming_rows import incoming, require_same_columns, table_schema
+from churn_pipeline.io_managers.incoming_rows import incoming, table_schema
+from churn_pipeline.io_managers.later_columns import require_same_columns
 from churn_pipeline.io_managers.table_errors import TableNotReadable, not_readable
 
 
@@ -85,11 +86,11 @@ class DeltaTables(TableStore):
         location = self.location(table)
         schema = table_schema(rows, location)
         if present := open_delta(location):
-            require_same_columns(arrow_schema(present), schema, location)
+            require_same_columns(arrow_schema(present), schema, location, rows.later)
         with Staging(TableFolder.at(location), rows.batch.id, self.file_bytes) as staging:
             staged = _written(staging, rows) if rows.files is None else staging.adopt(rows.files)
             created = create_delta(location, schema, partition_by="batch_date")
-            require_same_columns(arrow_schema(created), schema, location)
+            add_columns(location, require_same_columns(arrow_schema(created), schema, location, rows.later))
             yield staging, staged
 
     def stage(self, table: str, rows: Rows) -> list[StagedFile]:

@@ -21,7 +21,8 @@ import pyarrow as pa
 from churn_pipeline.batches import Batch
 from churn_pipeline.io_managers.atomic_files import atomic_file
 from churn_pipeline.io_managers.base import Rows, TableHandle, TableStore, WriteMode
-from churn_pipeline.io_managers.incoming_rows import Watched, incoming, require_same_columns, table_schema
+from churn_pipeline.io_managers.incoming_rows import Watched, incoming, table_schema
+from churn_pipeline.io_managers.later_columns import require_same_columns
 from churn_pipeline.io_managers.table_errors import not_readable, not_writable, storage_errors
 
 _SCHEMA = ".schema.arrow"
@@ -39,7 +40,7 @@ class FileFormat(ABC):
 
     @abstractmethod
     def read(self, path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Read the columns of `schema`, in that order, at most `ROWS_PER_BATCH` rows at a time."""
+        """Read the columns of `schema`, in that order, at most `ROWS_PER_BATCH` rows at a time; null if not there."""
 
 
 class FileTables(TableStore):
@@ -48,7 +49,8 @@ class FileTables(TableStore):
     `replace_batch` is one rename, so it is atomic. `append` adds a file of its own beside it. Where a replace has to
     remove further files (appended ones, or other batches' in `replace_all`), it does so after the new file is there:
     a process killed between leaves old rows beside the new ones until the next such write. There are no versions.
-    Column types stand in a hidden file beside the batches, since CSV and JSON know few.
+    Column types stand in a hidden file beside the batches, since CSV and JSON know few. A file that was written before
+    the table gained a column is read as if that were empty.
     """
 
     format: FileFormat
@@ -63,8 +65,7 @@ class FileTables(TableStore):
         folder = self.folder / table
         schema = table_schema(rows, str(folder))
         present = self._schema(folder)
-        if present is not None:
-            require_same_columns(present, schema, str(folder))
+        known = present is not None and not require_same_columns(present, schema, str(folder), rows.later)
         old = self._files(folder, rows.batch if mode == "replace_batch" else None) if mode != "append" else []
         target = folder / self._name(rows.batch, mode)
         with closing(incoming(rows)) as batches:
@@ -72,7 +73,7 @@ class FileTables(TableStore):
             try:
                 with atomic_file(target) as file:
                     self.format.write(file, watched, schema)
-                    if present is None:
+                    if not known:
                         _write_schema(folder, schema)
             except OSError as error:
                 if error is watched.error:

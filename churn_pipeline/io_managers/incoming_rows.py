@@ -11,7 +11,7 @@ from contextlib import closing
 import pyarrow as pa
 
 from churn_pipeline.io_managers.base import ROWS_PER_BATCH, Rows
-from churn_pipeline.io_managers.table_errors import TableSchemaChanged, UnsupportedColumn
+from churn_pipeline.io_managers.table_errors import UnsupportedColumn
 from churn_pipeline.read_ahead import read_ahead
 
 
@@ -43,26 +43,6 @@ def incoming(rows: Rows) -> Generator[pa.RecordBatch]:
         for batch in ahead:
             for start in range(0, batch.num_rows, ROWS_PER_BATCH):
                 yield _labelled(batch.slice(start, ROWS_PER_BATCH), rows)
-
-
-def require_same_columns(present: pa.Schema, incoming: pa.Schema, location: str) -> None:
-    """Fail before the first row is read if a table has other columns than the rows.
-
-    Raises:
-        TableSchemaChanged: names the columns that differ.
-    """
-    old = {field.name: field.type for field in present}
-    new = {field.name: field.type for field in incoming}
-    if old == new:
-        return
-    added, missing = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
-    changed = [f"{name} ({old[name]} → {new[name]})" for name in old if name in new and old[name] != new[name]]
-    parts = {"new": added, "missing": missing, "of another type": changed}
-    said = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
-    raise TableSchemaChanged(
-        f"{location} was made with other columns than these rows have ({said}). "
-        "Move the table away, or set CHURN_HOME to a new folder, and score the batches again."
-    )
 
 
 def _labelled(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from churn_pipeline.batches import Batch
 from churn_pipeline.io_managers.base import ROWS_PER_BATCH, Rows, TableHandle, TableStore, WriteMode
-from churn_pipeline.io_managers.incoming_rows import incoming, require_same_columns, table_schema
+from churn_pipeline.io_managers.incoming_rows import incoming, table_schema
+from churn_pipeline.io_managers.later_columns import filled, require_same_columns
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ class MemoryTables(TableStore):
     def write(self, table: str, rows: Rows, mode: WriteMode) -> TableHandle:
         schema = table_schema(rows, self.location(table))
         if present := self._tables.get(table):
-            require_same_columns(present.schema, schema, self.location(table))
+            require_same_columns(present.schema, schema, self.location(table), rows.later)
         with closing(incoming(rows)) as batches:
             new = pa.Table.from_batches([batch.cast(schema) for batch in batches], schema)
         with self._lock:
             old = self._tables.get(table, _Table(schema, ()))
-            require_same_columns(old.schema, schema, self.location(table))
+            require_same_columns(old.schema, schema, self.location(table), rows.later)
             kept = {
                 "append": old.parts,
                 "replace_batch": tuple(part for part in old.parts if part[0] != rows.batch.id),
@@ -70,9 +71,9 @@ class MemoryTables(TableStore):
         columns: Sequence[str] | None = None,
         since: datetime | None = None,  # noqa: ARG002
     ) -> Iterator[pa.RecordBatch]:
-        names = handle.schema.names if columns is None else list(columns)
+        wanted = pa.schema([handle.schema.field(n) for n in (handle.schema.names if columns is None else columns)])
         for part in _parts(self._tables[handle.table], handle.batch):
-            yield from (batch for batch in part.select(names).to_batches(ROWS_PER_BATCH) if batch.num_rows)
+            yield from (filled(batch, wanted) for batch in part.to_batches(ROWS_PER_BATCH) if batch.num_rows)
 
     def tables(self) -> list[str]:
         return sorted(self._tables)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from churn_pipeline.io_managers.base import ROWS_PER_BATCH
 from churn_pipeline.io_managers.file_tables import FileFormat, FileTables
+from churn_pipeline.io_managers.later_columns import filled
 
 
 class ParquetFormat(FileFormat):
@@ -33,7 +34,7 @@ class ParquetFormat(FileFormat):
     def read(self, path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(path, pre_buffer=False) as parquet:
             for batch in parquet.iter_batches(ROWS_PER_BATCH, columns=schema.names, use_threads=False):
-                yield batch.select(schema.names).cast(schema)
+                yield filled(batch, schema)
 
 
 class ParquetFiles(FileTables):

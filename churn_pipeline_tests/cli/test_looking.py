@@ -2,13 +2,15 @@
 
 import json
 from datetime import UTC, datetime
+from io import StringIO
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+from rich.console import Console
 
-from churn_pipeline.assets.prediction_rows import predictions_schema
+from churn_pipeline.assets.prediction_rows import LATER, predictions_schema
 from churn_pipeline.batches import FileBatch
-from churn_pipeline.cli.show import most_at_risk
+from churn_pipeline.cli.show import as_table, most_at_risk
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import Rows
 from churn_pipeline.io_managers.memory_tables import MemoryTables
@@ -59,6 +61,48 @@ def test_the_top_of_many_stretches_is_the_top_of_all():
     found = most_at_risk(handle, contract, 120)
     assert [row["customerID"] for row in found] == [row["customerID"] for row in every[:120]]
     assert most_at_risk(handle, contract, 500)[-1]["revenue_at_risk"] is None
+
+
+def handle_of(contract: Contract, *reasons_up: list[str] | None):
+    """Scores of customers, one for each list of columns that raised theirs."""
+    schema = predictions_schema(contract)
+    [*rows] = predictions(range(1, 1 + len(reasons_up)), schema).to_pylist()
+    for row, names in zip(rows, reasons_up, strict=True):
+        row["reasons_up"] = (
+            None if names is None else [{"column": n, "value": n[0], "contribution": 1.0} for n in names]
+        )
+    return MemoryTables().write(
+        "t", Rows(FileBatch("s", "csv", ()), schema, [pa.RecordBatch.from_pylist(rows, schema)]), "append"
+    )
+
+
+def said_of(contract: Contract, handle) -> str:
+    """The table of `show`, as it stands on a terminal of 80 columns."""
+    console = Console(width=80, file=StringIO())
+    console.print(as_table(most_at_risk(handle, contract, 9), contract))
+    return console.file.getvalue()
+
+
+def test_show_says_why_where_the_scores_have_reasons():
+    contract = Contract.load("telco")
+    said = said_of(contract, handle_of(contract, ["Contract", "tenure", "Partner"], None, []))
+    assert "Why" in said
+    assert "Contract: C" in said
+    assert "tenure: t" in said
+    assert "Partner" not in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_show_has_no_room_for_reasons_that_nobody_asked_for():
+    contract = Contract.load("telco")
+    assert "Why" not in said_of(contract, handle_of(contract, None, None))
+
+
+def test_show_reads_scores_of_a_release_without_reasons():
+    contract = Contract.load("telco")
+    old = pa.schema([field for field in predictions_schema(contract) if field.name not in LATER])
+    rows = Rows(FileBatch("s", "csv", ()), old, [predictions(range(1, 4), old)])
+    assert "Why" not in said_of(contract, MemoryTables().write("t", rows, "append"))
 
 
 def test_the_doctor_finds_a_scored_home_well_and_writes_nothing(shop):

@@ -54,6 +54,22 @@ def test_the_numbers_of_a_plan_are_those_of_the_run(shop, tmp_path):
     assert shop.value("plan", *arguments)["scored_before"] and not planned["scored_before"]
 
 
+def test_reasons_are_planned_and_written_where_they_are_asked_for(shop, tmp_path):
+    customers = customer_file(tmp_path / "why.csv", 20)
+    planned = shop.value("plan", customers, "--reasons", 2)["reasons"]
+    done = shop.value("score", customers, "--reasons", 2, "--output", tmp_path / "why.jsonl")
+    assert done["reasons"] == planned
+    assert (planned["most"], planned["unit"], planned["exact"]) == (2, "log-odds", True)
+    rows = [json.loads(line) for line in (tmp_path / "why.jsonl").read_text().splitlines()]
+    assert {len(row["reasons_up"]) for row in rows} == {2}
+    assert (
+        "Explained     2 reasons up and 2 down a row, exact, in log-odds"
+        in shop.call("plan", customers, CHURN_REASONS="2").stdout
+    )
+    assert shop.call("score", customers, "--reasons", -1).exit_code == 2
+    assert shop.call("score", customers, CHURN_REASONS="all").exit_code == 2
+
+
 def test_a_plan_writes_nothing(shop, tmp_path):
     before = tree(shop.folder)
     result = shop.call("plan", shop.customers, "--output", tmp_path / "not" / "yet.csv")

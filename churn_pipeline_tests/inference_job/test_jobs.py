@@ -46,6 +46,15 @@ def test_a_job_returns_its_results_by_name(home, tmp_path):
     assert found["tables"]["churn_predictions"] == found["outputs"].location and found["file"] == str(file)
 
 
+def test_a_job_that_asks_for_reasons_has_them_in_its_table_and_its_file(home, tmp_path):
+    file = tmp_path / "scores.parquet"
+    found = job(home, inputs=FilesReader(path=home.settings.source, limit=20), reasons=1,
+                outputs=TablesWriter(file=str(file))).run()  # fmt: skip
+    table = found["outputs"].to_arrow(["reasons_up"])["reasons_up"].to_pylist()
+    assert {len(reasons) for reasons in table} == {1}
+    assert pq.read_table(file)["reasons_up"].to_pylist() == table
+
+
 def test_a_data_frame_given_in_python_is_scored_by_the_registered_estimator(home):
     records = pd.read_csv(home.settings.source)
     found = job(home, inputs=MemoryReader(records=records, name="call list")).run()

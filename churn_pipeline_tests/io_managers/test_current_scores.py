@@ -74,6 +74,19 @@ def test_the_newest_row_of_each_customer_wins_within_a_batch(store: DeltaTables)
     assert (handle.rows, scores(store)) == (2, {"x": 0.1, "y": 0.4})
 
 
+def test_customers_of_before_a_release_added_a_column_stay_and_have_null_in_it(store: DeltaTables):
+    merge(store, batch("a"), [("x", 0.1, 5), ("y", 0.2, 5)])
+    schema = SCHEMA.append(pa.field("reasons", pa.list_(pa.string())))
+    new = piece([("y", 0.4, 6)]).append_column("reasons", pa.array([["plan"]]))
+    versions = []
+    for _ in range(2):
+        merge_newest(store, "current", Rows(batch("b"), schema, [new], later={"reasons"}), "id", ["event_at"])
+        found = store.open("current").to_arrow().to_pylist()
+        assert {row["id"]: (row["score"], row["reasons"]) for row in found} == {"x": (0.1, None), "y": (0.4, ["plan"])}
+        versions.append(version(store))
+    assert versions[0] == versions[1]
+
+
 def test_a_row_without_a_time_is_older_than_any_other(store: DeltaTables):
     merge(store, batch("a"), [("x", 0.1, None), ("y", 0.2, 1)])
     merge(store, batch("b"), [("x", 0.3, 1), ("y", 0.4, None)])

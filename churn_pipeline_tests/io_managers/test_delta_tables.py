@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -61,6 +62,35 @@ def test_the_log_has_statistics_of_batch_and_event_time_only(store: DeltaTables)
 def test_utc_timestamps_leave_the_table_readable_for_every_delta_reader(store: DeltaTables):
     store.write("scores", rows(batch(), piece([1])), "append")
     assert delta(store).protocol().min_reader_version == 1
+
+
+def test_rows_of_before_and_after_a_table_gained_a_column_are_compacted_and_replaced(store: DeltaTables):
+    with_closed_day(store)
+    schema = SCHEMA.append(pa.field("reasons", pa.list_(pa.string())))
+
+    def explained(name: str, day: date, number: int) -> None:
+        row = piece([number]).append_column("reasons", pa.array([["plan"]]))
+        store.write("scores", Rows(batch(name, day), schema, [row], later={"reasons"}), "replace_batch")
+
+    explained("b", CLOSED, 3)  # its older rows stand in one file with others'
+    explained("newer", date(2026, 3, 9), 100)
+    maintain(store)
+    assert len(files(store)) == 3
+    found = store.open("scores").to_arrow()
+    said = {row["id"]: row["reasons"] for row in found.to_pylist()}
+    assert said == {f"c{n}": None for n in (0, 1, 2, 6, 7, 8, 99)} | {"c3": ["plan"], "c100": ["plan"]}
+
+
+def test_words_that_repeat_inside_lists_are_stored_once_and_numbers_that_do_not_as_they_are(store: DeltaTables):
+    kind = pa.list_(pa.struct([("column", pa.string()), ("contribution", pa.float64())]))
+    values = [[{"column": "plan", "contribution": n / 7}] for n in range(1_000)]
+    rows_ = pa.RecordBatch.from_arrays([pa.array(values, kind)], schema=pa.schema([("reasons", kind)]))
+    store.write("scores", Rows(batch(), rows_.schema, [rows_]), "append")
+    [path] = files(store)
+    group = pq.ParquetFile(f"{store.location('scores')}/{path}").metadata.row_group(0)
+    stored = {group.column(i).path_in_schema: group.column(i).has_dictionary_page for i in range(group.num_columns)}
+    assert stored["reasons.list.element.column"]
+    assert not stored["reasons.list.element.contribution"]
 
 
 def test_a_large_batch_goes_on_in_further_files_and_keeps_its_order(tmp_path: Path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from churn_pipeline.batches import Batch
 from churn_pipeline.io_managers.base import ROWS_PER_BATCH, ConditionalWriteUnknown, Rows, TableStore, WriteMode
 from churn_pipeline.io_managers.csv_files import CsvFiles
 from churn_pipeline.io_managers.delta_tables import DeltaTables
@@ -173,6 +174,60 @@ def test_other_columns_than_the_table_has_are_named_before_anything_is_read(stor
     other = SCHEMA.remove(0).append(pa.field("customer", pa.string()))
     with pytest.raises(TableSchemaChanged, match=r"new: customer; missing: id"):
         store.write("scores", Rows(batch(), other, unread()), "append")
+
+
+LATER = pa.list_(pa.struct([("column", pa.string()), ("contribution", pa.float64())]))
+
+
+def with_later(of: Batch, *pieces: pa.RecordBatch) -> Rows:
+    """Rows with a column that the first release did not have."""
+    value = pa.array([[{"column": "plan", "contribution": 0.25}]], LATER)
+    more = [part.append_column("reasons", pa.concat_arrays([value] * part.num_rows)) for part in pieces]
+    return Rows(of, SCHEMA.append(pa.field("reasons", LATER)), iter(more), later={"reasons"})
+
+
+def test_a_table_gets_a_column_of_a_later_release_and_its_older_rows_have_null(store: TableStore):
+    store.write("scores", rows(batch("a"), piece([1, 2])), "replace_batch")
+    store.write("scores", with_later(batch("b"), piece([3])), "replace_batch")
+    table = whole(store)
+    said = dict(zip(ids(table), table["reasons"].to_pylist(), strict=True))
+    assert said == {"c1": None, "c2": None, "c3": [{"column": "plan", "contribution": 0.25}]}
+    handle = store.open("scores", batch("a"))
+    assert handle is not None
+    assert handle.to_arrow(["reasons"])["reasons"].to_pylist() == [None, None]
+    store.write("scores", with_later(batch("a"), piece([1])), "replace_batch")
+    assert whole(store)["reasons"].null_count == 0
+
+
+def test_a_stream_that_fails_gives_a_table_no_column(store: TableStore):
+    def broken() -> Iterator[pa.RecordBatch]:
+        yield from with_later(batch(), piece([1])).stream
+        raise ValueError("too many rejected")
+
+    store.write("scores", rows(batch(), piece([1])), "replace_batch")
+    with pytest.raises(ValueError, match="too many"):
+        store.write("scores", replace(with_later(batch()), stream=broken()), "replace_batch")
+    assert "reasons" not in whole(store).schema.names
+
+
+def test_a_column_that_is_not_of_a_later_release_is_refused_beside_one_that_is(store: TableStore):
+    store.write("scores", rows(batch(), piece([1])), "append")
+    new = with_later(batch(), piece([1]))
+    schema = new.schema.append(pa.field("customer", pa.string()))
+    with pytest.raises(TableSchemaChanged, match=r"\(new: customer\)"):
+        store.write("scores", replace(new, schema=schema), "append")
+
+
+def test_two_writers_at_once_give_a_table_one_column(store: TableStore):
+    store.write("scores", rows(batch("old"), piece([9])), "replace_batch")
+    new = [with_later(batch(f"b{number}"), piece([number])) for number in range(4)]
+    writers = [threading.Thread(target=store.write, args=("scores", of, "replace_batch")) for of in new]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert sorted(ids(whole(store))) == ["c0", "c1", "c2", "c3", "c9"]
+    assert whole(store)["reasons"].null_count == 1
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.uint32(), pa.float16(), pa.time64("us")])

@@ -7,6 +7,7 @@ Belongs here: the port. Does not: an explanation (`linear_reasons.py`, `tree_rea
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -43,6 +44,15 @@ class Explanation(ABC):
         """Take in the codes of an axis from `start` on, which the evaluator has taken in before."""
 
 
+#: Between the names of columns that contribute together, and between their values.
+AND = " & "
+
+
 def joined(columns: tuple[str, ...]) -> str:
     """Name of what columns contribute together; some that no column decides is `(constant)`."""
-    return " & ".join(columns) or "(constant)"
+    return AND.join(columns) or "(constant)"
+
+
+def parts_of(name: str, columns: Collection[str]) -> list[str]:
+    """Which of these columns contribute under a name that `joined` made."""
+    return [name] if name in columns else [part for part in name.split(AND) if part in columns]

@@ -122,6 +122,15 @@ def contributions(batch: pa.RecordBatch, plan: Plan) -> Contributions:
     return Contributions(explanation.names, values, explanation.base, explanation.unit, explanation.exact)
 
 
+def explanation_of(plan: Plan) -> Explanation:
+    """What explains the answers of a plan, made when it is first asked for: names, base, unit, and whether it is exact.
+
+    Raises:
+        ReasonsUnavailable: for this plan there are none.
+    """
+    return _explained(plan)[1]
+
+
 def _explained(plan: Plan) -> tuple[Tables, Explanation]:
     why = plan.why or "nothing takes its classifier apart"
     if plan.tables is not None and plan.tier != "matrix":

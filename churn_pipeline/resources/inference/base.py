@@ -28,8 +28,14 @@ class Engine(ABC):
     canary: Comparison | None
 
     @abstractmethod
-    def score(self, customers: Iterable[pa.RecordBatch], model: ModelVersion) -> Iterator[pa.RecordBatch]:
-        """Score record batches in order; see `kernel.score.score` for what each becomes."""
+    def score(
+        self, customers: Iterable[pa.RecordBatch], model: ModelVersion, reasons: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Score record batches in order; see `kernel.score.score` for what each becomes.
+
+        Args:
+            reasons: how many up and how many down are added to each row (`reason_columns.with_reasons`); 0: no columns.
+        """
 
     @abstractmethod
     def plan(self, model: ModelVersion) -> Plan:

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from churn_pipeline.errors import UsageError
 from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.kernel.plan import Plan
 from churn_pipeline.resources.inference.local import LocalEngine
 from churn_pipeline.resources.inference.plans import Plans
 from churn_pipeline.spark.mapping import Workers
@@ -78,6 +79,10 @@ class Inference:
     def may_fall_back(self) -> bool:
         """Whether something may stand in for Spark."""
         return self._fallback != "forbid"
+
+    def plan(self, model: ModelVersion) -> Plan:
+        """How a version is evaluated, wherever that is."""
+        return self._plans.of(model)
 
     def choose(self, backend: str, rows: int | None = None, model: ModelVersion | None = None) -> Choice:
         """Find what scores for a backend's name; opens a Spark session if that is what is asked for.

@@ -9,6 +9,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from churn_pipeline.kernel.canary import CANARY_ROWS, check, disproved
+from churn_pipeline.kernel.explanations.reason_columns import with_reasons
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan
 from churn_pipeline.kernel.proof import Comparison
@@ -36,11 +37,14 @@ class LocalEngine(Engine):
         self.canary: Comparison | None = None
         self._plan: Plan | None = None
 
-    def score(self, customers: Iterable[pa.RecordBatch], model: ModelVersion) -> Iterator[pa.RecordBatch]:
+    def score(
+        self, customers: Iterable[pa.RecordBatch], model: ModelVersion, reasons: int = 0
+    ) -> Iterator[pa.RecordBatch]:
         """Score record batches in order.
 
         Raises:
             PlanDisproved: tables and estimator differ on the first customers; the version is pinned to its estimator.
+            ReasonsUnavailable: reasons are asked for, and for this model there are none.
         """
         from threadpoolctl import threadpool_limits
 
@@ -50,7 +54,8 @@ class LocalEngine(Engine):
             for batch in customers:
                 if plan.tables is not None:
                     self._watch(batch, plan)
-                yield score(batch, plan)
+                scored = score(batch, plan)
+                yield with_reasons(scored, plan, reasons) if reasons else scored
 
     def plan(self, model: ModelVersion) -> Plan:
         """The plan, made and proven when it is first asked for."""

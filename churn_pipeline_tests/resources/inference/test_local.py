@@ -8,6 +8,7 @@ import pytest
 
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.kernel.canary import PlanDisproved
+from churn_pipeline.kernel.explanations.reasons import ReasonsUnavailable
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.reference_sample import reference_sample
 from churn_pipeline.resources.inference.choice import Inference
@@ -55,6 +56,26 @@ def test_the_first_thousand_customers_are_scored_twice(registered):
     stream = [customers.slice(0, 700), customers.slice(700, 700), customers.slice(1_400)]
     assert sum(batch.num_rows for batch in engine.score(stream, version)) == 1_600
     assert engine.canary.rows == 1_000 and engine.canary.holds
+
+
+def test_reasons_are_added_where_they_are_asked_for_and_change_no_score(registered):
+    registry, _, version = registered
+    customers = reference_sample(CONTRACT, 700)
+    [plain] = engine_of(registry).score([customers], version)
+    [explained] = engine_of(registry).score([customers], version, reasons=2)
+    assert explained.select(plain.schema.names).equals(plain)
+    assert explained.schema.names == [*plain.schema.names, "reasons_up", "reasons_down"]
+    assert explained.column("reasons_up").null_count == 0
+
+
+def test_a_version_that_is_pinned_to_its_estimator_has_no_reasons_and_needs_none_to_score(registered):
+    registry, _, version = registered
+    Plans(registry, CONTRACT).pin(version, "it differed once")
+    customers = reference_sample(CONTRACT, 5)
+    [scored] = engine_of(registry).score([customers], version)
+    assert scored.column("churn_probability").null_count == 0
+    with pytest.raises(ReasonsUnavailable, match="it differed once"):
+        next(engine_of(registry).score([customers], version, reasons=1))
 
 
 def test_a_model_that_was_changed_after_the_proof_scores_no_row_and_is_pinned_to_its_estimator(registered):
