@@ -38,6 +38,16 @@ class ModelError(ChurnPipelineError):
     exit_code = 5
 
 
+class SparkCannotScore(ModelError):
+    """Spark was asked for and cannot score; something else may stand in for it.
+
+    Attributes:
+        cause: one word for the ledger.
+    """
+
+    cause: str
+
+
 class ScoringError(ChurnPipelineError):
     """The model is there and cannot score what it was given."""
 

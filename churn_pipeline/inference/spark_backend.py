@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from churn_pipeline.errors import ModelError
+from churn_pipeline.errors import ModelError, SparkCannotScore
 from churn_pipeline.inference.base import ModelBackend, Prediction, lists, telco, version_of
 from churn_pipeline.inference.sklearn_backend import SklearnBackend
 from churn_pipeline.kernel.frame import frame
@@ -21,7 +21,7 @@ from churn_pipeline.kernel.score import score
 from churn_pipeline.records import record_batch, type_of
 from churn_pipeline.reference_sample import reference_sample
 from churn_pipeline.spark.pipeline_models import PipelineClassifier
-from churn_pipeline.spark.sessions import SparkCannotScore, SparkSettings, open_session
+from churn_pipeline.spark.sessions import SparkSettings, open_session
 
 #: Made-up customers whom both the pipeline and what may stand in for it score.
 _COMPARED = 200

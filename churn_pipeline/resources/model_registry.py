@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from churn_pipeline.contract.definition import Contract, nearest
-from churn_pipeline.errors import ModelError, UsageError
+from churn_pipeline.errors import ModelError, SparkCannotScore, UsageError
 from churn_pipeline.kernel.classes import class_names, positive_class
 from churn_pipeline.kernel.model_version import ModelInput, ModelVersion
 from churn_pipeline.resources.model_loading import StoredModel, example_batch
 from churn_pipeline.resources.model_signature import check_signature
-from churn_pipeline.spark.sessions import SparkCannotScore
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
-from churn_pipeline.errors import ModelError
-from churn_pipeline.spark.sessions import SparkCannotScore, check_installed, in_short, spark_errors
+from churn_pipeline.errors import ModelError, SparkCannotScore
+from churn_pipeline.spark.sessions import check_installed, in_short, spark_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Columns that go along with the customers, and come back with the answer.
 PLACE, PROBABILITY = "churn_place", "churn_probability"

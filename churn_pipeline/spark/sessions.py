@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from churn_pipeline.errors import ModelError, UsageError
+from churn_pipeline.errors import SparkCannotScore, UsageError
 
 #: So long may a master or a Spark Connect server take to accept a connection; Spark itself would try for a minute.
 _CONNECT_SECONDS = 5.0
@@ -43,16 +43,6 @@ _open: dict[SparkSettings, OpenSession] = {}
 
 class SparkSettingInvalid(UsageError):
     """A setting of Spark cannot be read."""
-
-
-class SparkCannotScore(ModelError):
-    """Something else may have to score in Spark's place.
-
-    Attributes:
-        cause: one word for the ledger.
-    """
-
-    cause: str
 
 
 class SparkNotInstalled(SparkCannotScore):

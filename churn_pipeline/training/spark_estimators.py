@@ -6,17 +6,19 @@ Belongs here: their stages, and fitting them. Does not: scikit-learn's (`estimat
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from churn_pipeline.contract.definition import Contract, nearest
 from churn_pipeline.spark.pipeline_models import PipelineClassifier
 from churn_pipeline.spark.sessions import SparkSettings, open_session
 from churn_pipeline.training.estimators import UnknownEstimator
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPARK_ESTIMATORS = ("logistic_regression", "gradient_boosting", "random_forest")
 

@@ -30,6 +30,7 @@ from churn_pipeline.contract.validation import customers_schema, rejected_schema
 from churn_pipeline.definitions import defs
 from churn_pipeline.deployments import Settings
 from churn_pipeline.deployments.kafka_settings import KafkaSettings
+from churn_pipeline.deployments.spark_settings import ClusterSettings
 from churn_pipeline.errors import ChurnPipelineError
 from churn_pipeline.ledger import LEDGER_SCHEMA
 from churn_pipeline.resources.customer_sources.duplicates import POLICIES
@@ -111,15 +112,17 @@ def test_the_exit_codes_are_those_of_the_command_line():
 
 # --- settings
 
+#: Pages that list settings of their own.
+SETTINGS_OF = {"docs/kafka.md": KafkaSettings, "docs/spark.md": ClusterSettings}
 
-@pytest.mark.parametrize("page", ["README.md", "docs/kafka.md"])
+
+@pytest.mark.parametrize("page", ["README.md", *SETTINGS_OF])
 def test_the_settings_that_are_listed_are_those_there_are(page: str):
-    of_topics = KafkaSettings.__dataclass_fields__
     rows = [[cell.replace("`", "") for cell in row] for row in table_rows(text_of(page), "variable")]
     assert rows == [
         [field.metadata["variable"], field.default, field.metadata["sentence"]]
         for name, field in Settings.__dataclass_fields__.items()
-        if (name in of_topics) == (page == "docs/kafka.md")
+        if page == next((other for other, kind in SETTINGS_OF.items() if hasattr(kind, name)), "README.md")
     ]
 
 

@@ -38,7 +38,7 @@ def unscaled():
 
 
 def load(folder, **tags):
-    stored = loading.stored_model(folder, tags, "Model m@champion (version 1)")
+    stored = loading.stored_model(folder, tags, "Model m@champion (version 1)", pytest.fail)
     estimator = stored.load()
     stored.check_example(estimator)
     return estimator

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from churn_pipeline.errors import UsageError
+from churn_pipeline.errors import SparkCannotScore, UsageError
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan
 from churn_pipeline.resources.inference.local import LocalEngine
 from churn_pipeline.resources.inference.plans import Plans
 from churn_pipeline.spark.mapping import Workers
-from churn_pipeline.spark.sessions import SparkCannotScore, SparkSettings, open_session
+from churn_pipeline.spark.sessions import SparkSettings, open_session
 
 BACKENDS = ("sklearn", "spark", "auto")
 
