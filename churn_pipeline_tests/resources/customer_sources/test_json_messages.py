@@ -253,6 +253,18 @@ def test_a_record_in_an_envelope_is_read_and_an_envelope_without_one_is_a_broken
     assert [line.raw for part in found for line in part.broken] == [value, value]
 
 
+def test_the_record_of_a_change_event_with_its_schema_is_two_fields_deep():
+    schema = {"type": "struct", "fields": [{"type": "struct", "fields": [{"type": "int32", "field": "tenure"}]}]}
+    events = [{"before": None, "after": record(customerID=name), "op": "c", "ts_ms": 1} for name in "ab"]
+    events += [{"before": record(customerID="a"), "after": None, "op": "d"}, {"ts_ms": 1}]
+    values = [json.dumps({"schema": schema, "payload": event}).encode() for event in [*events, None, "text"]]
+    values += [json.dumps({"payload": event}).encode() for event in events] + [b"{}"]
+    found = read(*values, reader=JsonMessages(TELCO, envelope="payload.after"))
+    assert [row["customerID"] for row in customers(found)] == ["a", "b", "a", "b"]
+    rules = {2: "null", 3: "missing", 4: "null", 5: "not_an_object", 8: "null", 9: "missing", 10: "missing"}
+    assert rejected(found) == {FIRST + n: [f"envelope_{rule}"] for n, rule in rules.items()}
+
+
 def test_a_customers_messages_stay_in_order_though_they_are_written_in_two_ways():
     ways = [{}, {}, {"more": 1}]
     values = [written(customerID=f"c{n % 4}", tenure=n, **ways[n % 3]) for n in range(24)]
