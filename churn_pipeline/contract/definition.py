@@ -205,6 +205,13 @@ class Contract(_Strict):
         feature = self._by_source.get(column)
         return feature.type if feature else "text"
 
+    def _key_of(self, column: str) -> str:
+        """The key of the contract file that says what a source column is called."""
+        for key, part in (("id", self.id), ("event_time", self.event_time), ("label", self.label)):
+            if part and part.column == column:
+                return f"{key}.column"
+        return "features.<name>.source"
+
     @cached_property
     def _by_source(self) -> dict[str, Feature]:
         return {feature.source or name: feature for name, feature in self.features.items()}
@@ -226,7 +233,7 @@ class Contract(_Strict):
             said = ", ".join(f"{column!r}{nearest(column, present)}" for column in missing)
             raise MissingColumn(
                 f"{where} has no column {said}. Rename it, or map it in the contract file of {self.name!r} "
-                f"under features.<name>.source."
+                f"under {', '.join(dict.fromkeys(map(self._key_of, missing)))}."
             )
         if twice := [column for column in wanted if list(present).count(column) > 1]:
             raise AmbiguousColumn(f"{where} has column {twice[0]!r} more than once. Keep one of them.")

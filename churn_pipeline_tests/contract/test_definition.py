@@ -215,7 +215,9 @@ def test_a_missing_column_is_named_with_the_nearest_one_present(load):
     assert "members.csv has no column 'member' (nearest: 'Member')" in str(raised.value)
     assert "'Visits / month'" in str(raised.value)
     assert "'plan'." in str(raised.value)
-    assert "under features.<name>.source" in str(raised.value)
+    assert str(raised.value).endswith("under id.column, features.<name>.source.")
+    with pytest.raises(MissingColumn, match=r"under event_time\.column, label\.column\.$"):
+        load().check_columns(["member", "Visits / month", "plan"], "members.csv", with_label=True)
 
 
 def test_a_column_that_is_there_twice_is_an_error_only_if_the_contract_needs_it(load):

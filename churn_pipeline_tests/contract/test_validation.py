@@ -149,12 +149,13 @@ def test_a_limit_by_count_stops_at_once_and_one_by_share_at_the_end():
     by_count, by_share = Tally(RejectLimit(count=1)), Tally(RejectLimit(ratio=0.5))
     part = validate(rows({"visits": b"-1"}, {"visits": b"-1"}, {"plan": b"x"}, {}), GYM, AS_OF)
     with pytest.raises(
-        TooManyRejected, match=r"3 of 4 rows \(75 %\).*limit of 1 rows.*visits below minimum \(2\), plan not"
+        TooManyRejected, match=r"3 of 4 rows \(75 %\).*limit of 1 row\..*visits below minimum \(2\), plan not"
     ):
         by_count.add(part)
     by_share.add(part)
-    with pytest.raises(TooManyRejected, match=r"limit of 50 %\. Nothing was written"):
+    with pytest.raises(TooManyRejected, match=r"limit of 50 %\. Nothing was written.* raise CHURN_REJECT_LIMIT"):
         by_share.finish()
+    assert [str(RejectLimit.parse(text)) for text in ("1", "1.0")] == ["1 row", "100 % of the rows"]
 
 
 @pytest.mark.parametrize(
