@@ -209,6 +209,9 @@ def _read(values: pa.Array, rules: ColumnRules, text_only: bool) -> tuple[pa.Arr
         values = pc.if_else(pc.match_substring(values, "x", ignore_case=True), "?", values)
     if rules.kind in ("number", "integer") and pat.is_decimal(values.type):
         values = values.cast(pa.float64())
+    if rules.kind == "boolean" and pat.is_integer(values.type):
+        # Arrow takes any integer but 0 for true; texts of them it reads as they should be.
+        values = values.cast(pa.string())
     return read_as(values, target)
 
 
@@ -218,7 +221,7 @@ def _has_kind(arrow: pa.DataType, kind: str) -> bool:
     return {
         "number": is_number,
         "integer": is_number,
-        "boolean": pat.is_boolean(arrow),
+        "boolean": pat.is_boolean(arrow) or pat.is_integer(arrow),
         "timestamp": pat.is_timestamp(arrow) or pat.is_date(arrow),
         "category": pat.is_integer(arrow),
         "text": pat.is_integer(arrow),

@@ -26,7 +26,7 @@ _SCALAR = str | int | float | bool | None
 _TYPES: dict[str, Any] = {
     "number": int | float,
     "integer": int | float,
-    "boolean": bool,
+    "boolean": bool | int,
     "text": str | int,
     "timestamp": str,
 }

@@ -8,12 +8,15 @@ import pytest
 
 from churn_pipeline.resources.customer_sources.json_messages import JsonMessages, MessageLimits
 from churn_pipeline.resources.topics.base import Messages
+from churn_pipeline_tests.resources.customer_sources.shops import CONTRACT as SHOP
+from churn_pipeline_tests.resources.customer_sources.shops import SHOPS
 from churn_pipeline_tests.resources.customer_sources.telco_messages import (
     EPOCH,
     FIRST,
     TELCO,
     TIME_OF_FIRST,
     customers,
+    judged,
     read,
     record,
     rejected,
@@ -224,6 +227,14 @@ def test_a_key_that_must_be_there_and_is_not_is_missing():
 def test_the_label_is_read_where_it_is_asked_for():
     (rows,) = read(written(Churn="Yes"), reader=JsonMessages(TELCO, with_label=True))
     assert rows.rows.column("Churn").to_pylist() == ["Yes"]
+
+
+def test_truth_values_may_be_0_and_1_among_true_and_false():
+    given = [True, 0, 1, False, 2, 1.0, "true", "1"]
+    for values in (given, given[1:3], given[:2]):
+        found = read(*(json.dumps(SHOPS[0] | {"online": v}).encode() for v in values), reader=JsonMessages(SHOP))
+        kept = [row["online"] for part in judged(found, SHOP) for row in part.customers.to_pylist()]
+        assert kept == [bool(v) for v in values[:4]]
 
 
 def in_envelope(record: bytes) -> bytes:
