@@ -56,6 +56,13 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
+def _quoted(value: object) -> object:
+    """What stands for values of a column: texts, or numbers, which are their digits."""
+    if any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
+        raise ValueError("YAML reads a bare yes or no as true or false; put these values in quotes")
+    return value
+
+
 class Cleaning(_Strict):
     """Repairs that the contract allows, each counted; whatever is not named here is judged as it stands.
 
@@ -86,6 +93,8 @@ class LabelColumn(_Strict):
     positive: str
     negative: str
     description: str
+
+    _values_are_text = field_validator("positive", "negative", mode="before")(_quoted)
 
 
 class EventTime(_Strict):
@@ -120,12 +129,7 @@ class Feature(_Strict):
     nullable: bool = False
     cleaning: Cleaning = Cleaning()
 
-    @field_validator("allowed", mode="before")
-    @classmethod
-    def _values_are_text(cls, value: object) -> object:
-        if isinstance(value, list) and any(isinstance(item, bool) for item in value):
-            raise ValueError("YAML reads a bare yes or no as true or false; put these values in quotes")
-        return value
+    _values_are_text = field_validator("allowed", mode="before")(_quoted)
 
     @model_validator(mode="after")
     def _rules_fit_the_type(self) -> Self:

@@ -111,6 +111,8 @@ def test_a_contract_needs_neither_label_nor_event_time_nor_amount(load):
         ({"features__plan__description": None}, r"'features\.plan\.description' is missing"),
         ({"features": {}}, "features: .*at least 1"),
         ({"name": "My Gym"}, "name: "),
+        ({"label__positive": True}, "label.positive: YAML reads a bare yes or no .* put these values in quotes"),
+        ({"features__plan__allowed": ["a", False]}, "plan.allowed: YAML reads a bare yes or no .* in quotes"),
         ({"features__plan__type": "categorical"}, r"features\.plan\.type: .*'category'"),
     ],
 )
