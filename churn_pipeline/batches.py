@@ -208,7 +208,8 @@ class OffsetBatch(Batch):
         return None
 
     def describe(self) -> str:
-        return f"{sum(r.offsets for r in self.ranges)} offsets of {len(self.ranges)} partitions of {self.source}"
+        partitions = f"{len(self.ranges)} partition" + "s" * (len(self.ranges) != 1)
+        return f"{sum(r.offsets for r in self.ranges)} offsets of {partitions} of {self.source}"
 
     def to_json(self) -> dict[str, Any]:
         return {

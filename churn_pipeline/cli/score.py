@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def score(**arguments: Any) -> Answer:
     """Score the customers in SOURCE.
 
-    SOURCE is a file, folder or glob of CSV, Parquet or JSON Lines. Rows that break the contract are kept in
-    rejected_customers; scoring the same files again replaces what the first time wrote.
+    SOURCE is a file, folder or glob of CSV, Parquet or JSON Lines, or kafka:TOPIC for what is new there. Rows that
+    break the contract are kept in rejected_customers; scoring the same files again replaces what the first time wrote.
     """
     from churn_pipeline.cli import report
     from churn_pipeline.cli.progress_bar import progress_bar
