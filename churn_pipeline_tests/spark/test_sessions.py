@@ -23,6 +23,14 @@ def test_settings_are_read_as_people_write_them():
     assert "spark.master" not in SparkSettings.read("local[2]", "sc://host", "").all()
 
 
+def test_where_spark_is_said_without_a_token():
+    settings = SparkSettings(remote="sc://127.0.0.1:9/;token=hush;user_id=me")
+    assert settings.where == "sc://127.0.0.1:9" and settings.all()["spark.remote"].endswith("me")
+    with pytest.raises(SparkNotStarted) as raised:
+        open_session(settings)
+    assert "hush" not in str(raised.value)
+
+
 @pytest.mark.parametrize("text", ["executor.memory=4g", "spark.executor.memory", "=4g"])
 def test_what_is_no_setting_of_spark_is_an_error(text):
     with pytest.raises(SparkSettingInvalid, match=r"spark\.NAME=VALUE"):
