@@ -62,6 +62,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "model_version": row.model_version,
         "threshold": row.threshold,
         "backend": row.backend,
+        "kernel_tier": row.kernel_tier,
+        "fallback": row.kernel_proof.get("fallback"),
         "reasons": row.kernel_proof.get("reasons"),
         "share_churn": row.share_churn,
         "revenue_at_risk": row.revenue_at_risk,
