@@ -1,5 +1,6 @@
 """Spark ML pipelines that we train: registered, resolved and scored like any version; and what stands in for them."""
 
+import dagster as dg
 import pandas as pd
 import pytest
 
@@ -60,6 +61,10 @@ def test_where_spark_cannot_score_the_version_that_the_tag_names_does_and_says_s
     with pytest.raises(SparkNotStarted):
         score(nowhere, source=source, model=version)
     there.model_registry().tag("churn_model", version, {"fallback_version": "1"})
+    with instance_of(there) as instance:
+        runs.score(there, runs.Request(source=source, model=version), instance)
+        said = instance.get_latest_materialization_event(dg.AssetKey("churn_model")).asset_materialization.metadata
+    assert said["fallback_version"].value == "1" and 0 < said["fallback_difference"].value < 0.3
     outcome = score(nowhere, source=source, model=version)
     assert (outcome.row.backend, outcome.row.model_version) == ("sklearn", "1")
     cause = f"version {version}: session_failed"
