@@ -73,13 +73,12 @@ class Workers:
     def __init__(self, session: OpenSession) -> None:
         self.where = session.where
         self._spark, self._folder = session.spark, session.folder
+        self._is_remote = session.is_remote
 
     @property
     def count(self) -> int:
         """How many parts are worked on at the same time, as far as Spark says."""
-        if hasattr(self._spark, "_jsc"):
-            return int(self._spark.sparkContext.defaultParallelism)
-        return _REMOTE
+        return _REMOTE if self._is_remote else int(self._spark.sparkContext.defaultParallelism)
 
     def send(self, value: R) -> Sent[R]:
         """Send a value to all workers; the same value is sent once."""

@@ -66,28 +66,37 @@ def test_a_session_is_used_again_and_one_with_other_settings_takes_its_place(spa
     assert open_session(spark).is_alive and not other.is_alive
 
 
-def test_without_pyspark_everything_else_works(site_without_pyspark):
+def test_without_pyspark_everything_else_works(site_without):
     """PySpark is not there at all: neither its files nor Dagster's package for it."""
-    done = site_without_pyspark(
+    done = site_without(
+        ("pyspark", "py4j", "dagster_pyspark", "dagster_spark"),
         "from churn_pipeline.definitions import defs\n"
         "from churn_pipeline.spark.sessions import SparkSettings, SparkNotInstalled, open_session\n"
-        "try:\n    open_session(SparkSettings())\nexcept SparkNotInstalled as error:\n    print(error)\n"
+        "try:\n    open_session(SparkSettings())\nexcept SparkNotInstalled as error:\n    print(error)\n",
     )
     assert "extra spark" in done
     assert SparkNotInstalled.cause == "pyspark_missing"
 
 
+def test_a_pyspark_without_its_client_of_spark_connect_says_what_is_missing(site_without):
+    done = site_without(
+        ("grpc_status", "zstandard"),
+        "from churn_pipeline.spark.sessions import SparkSettings, SparkNotInstalled, open_session\n"
+        "try:\n    open_session(SparkSettings(remote='sc://127.0.0.1:9'))\n"
+        "except SparkNotInstalled as error:\n    print(error)\n",
+    )
+    assert "grpc_status, zstandard cannot be imported" in done and "extra spark" in done
+
+
 @pytest.fixture
-def site_without_pyspark(tmp_path):
-    """Runs code where all packages are installed but PySpark."""
+def site_without(tmp_path):
+    """Runs code where all packages are installed but those whose files begin so."""
     import pyspark
 
-    site = Path(pyspark.__file__).parents[1]
-    for entry in site.iterdir():
-        if not entry.name.startswith(("pyspark", "py4j", "dagster_pyspark", "dagster_spark", "__editable__")):
-            (tmp_path / entry.name).symlink_to(entry)
-
-    def run(code: str) -> str:
+    def run(missing: tuple[str, ...], code: str) -> str:
+        for entry in Path(pyspark.__file__).parents[1].iterdir():
+            if not entry.name.startswith((*missing, "__editable__")):
+                (tmp_path / entry.name).symlink_to(entry)
         root = Path(__file__).parents[2]
         begin = f"import sys; sys.path += [{str(root)!r}, {str(tmp_path)!r}]\n"
         command = [sys.executable, "-I", "-S", "-c", begin + code]
