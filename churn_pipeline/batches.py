@@ -12,7 +12,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -207,8 +207,18 @@ class OffsetBatch(Batch):
     def size(self) -> None:
         return None
 
+    def divided(self, count: int) -> list[OffsetBatch]:
+        """The same offsets as about `count` smaller batches of a range each, in order."""
+        size = max(1, -(-sum(r.offsets for r in self.ranges) // count))
+        return [
+            replace(self, ranges=(replace(r, start=start, end=min(start + size, r.end)),))
+            for r in self.ranges
+            for start in range(r.start, r.end, size)
+        ]
+
     def describe(self) -> str:
-        return f"{sum(r.offsets for r in self.ranges)} offsets of {len(self.ranges)} partitions of {self.source}"
+        partitions = f"{len(self.ranges)} partition" + "s" * (len(self.ranges) != 1)
+        return f"{sum(r.offsets for r in self.ranges)} offsets of {partitions} of {self.source}"
 
     def to_json(self) -> dict[str, Any]:
         return {

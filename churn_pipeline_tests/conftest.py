@@ -24,6 +24,7 @@ from churn_pipeline_tests.kafka.fixtures import (  # noqa: F401 - fixtures for a
 from churn_pipeline_tests.resources.alert_servers import webhook
 from churn_pipeline_tests.spark.fixtures import (  # noqa: F401 - fixtures for all
     SPARKS,
+    same_champion,
     spark,
     spark_cluster,
     spark_connect,

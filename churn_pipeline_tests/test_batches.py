@@ -122,3 +122,12 @@ def test_the_moment_of_planning_gives_the_date_and_no_part_of_the_id():
 def test_the_same_offsets_of_a_topic_made_again_are_another_batch():
     assert OffsetBatch("customers", "AbD", RANGES, JULY).id != OFFSETS.id
     assert OffsetBatch("customers", None, RANGES, JULY).id.startswith("customers-")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 1_000])
+def test_a_divided_batch_has_every_offset_once_and_in_order(count):
+    ranges = (OffsetRange("t", 0, 5, 105), OffsetRange("t", 2, 7, 7), OffsetRange("t", 3, 0, 23))
+    parts = OffsetBatch("t", "id", ranges, JUNE).divided(count)
+    found = [(r.partition, offset) for part in parts for r in part.ranges for offset in range(r.start, r.end)]
+    assert found == [(r.partition, offset) for r in ranges for offset in range(r.start, r.end)]
+    assert count <= len(parts) <= count + 1 or (count == 1_000 and len(parts) == 123)

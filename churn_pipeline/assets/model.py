@@ -3,6 +3,8 @@
 Belongs here: fetching and wrapping. Does not: the registry (`resources/`), training (`training.py`).
 """
 
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
 
@@ -59,6 +61,7 @@ def churn_model(
             "model_uri": version.uri,
             "asked_for": asked,
             **({"stands_in_for": version.stands_in_for} if version.stands_in_for else {}),
+            **_stand_in(version, model_registry, inference, contract),
             "mlflow_run_id": version.run_id,
             "mlflow": _link(model_registry.page(version)),
             "threshold": version.threshold,
@@ -67,6 +70,16 @@ def churn_model(
             "features": len(version.inputs),
         },
     )
+
+
+def _stand_in(
+    version: ModelVersion, registry: ModelRegistry, inference: Inference, contract: Contract
+) -> dict[str, Any]:
+    """What would stand in for a Spark ML pipeline, and how far it differs, found out while both can score."""
+    other = registry.fallback_of(version, contract) if version.flavour == "spark" else None
+    if other is None:
+        return {}
+    return {"fallback_version": other.version, "fallback_difference": inference.difference(version, other)}
 
 
 def _link(page: str) -> dg.MetadataValue:

@@ -26,7 +26,11 @@ def contract() -> None:
 
 @contract.command()
 @click.argument("file")
-@click.option("--data", metavar="SOURCE", help="Customers to hold against it: a file, folder or glob.")
+@click.option(
+    "--data",
+    metavar="SOURCE",
+    help="Customers to hold against it: a file, folder or glob, or what is new in kafka:TOPIC.",
+)
 def check(file: str, data: str | None) -> Answer:
     """Check the contract in FILE (or one that ships, by its name), and data against it."""
     from churn_pipeline.cli import report

@@ -39,10 +39,11 @@ def examine(contract: str | None) -> list[Finding]:
         deployment = deployment_of(contract=contract)
     except ChurnPipelineError as error:
         return [*findings, Finding("settings", "fault", "", str(error))]
+    # Labelled customers are needed to train, and a run that scores does without; whoever scores a topic needs no file.
+    dispensable = {"training source", "source"} if deployment.settings.kafka_topic else {"training source"}
     for subject, look in _LOOKS.items():
         found = found_by(subject, partial(look, deployment), findings)
-        # Labelled customers are needed to train, and a run that scores does without.
-        bearable = subject == "training source" and found.status == "fault"
+        bearable = subject in dispensable and found.status == "fault"
         findings.append(replace(found, status="look") if bearable else found)
     findings += spark_findings(deployment, findings)
     return [*findings, *kafka_findings(deployment), *daemon_findings(deployment)]

@@ -24,7 +24,7 @@ from churn_pipeline.deployments import Deployment
 from churn_pipeline.runs import local_instance
 from churn_pipeline.sensors.batch_alerts import batch_alerts
 from churn_pipeline.sensors.causes import cause_in_words
-from churn_pipeline.sensors.customer_batches import customer_batches
+from churn_pipeline.sensors.customer_batches import WAITS, customer_batches
 from churn_pipeline.sensors.sensor_alerts import FAILURES, SHORTEST_SILENCE, longest_pause, sensor_alerts
 
 #: Without one of these nothing is scored or told as messages come.
@@ -114,4 +114,6 @@ def of_sensor(name: str, is_on: bool, ticks: Sequence[InstigatorTick], interval:
         cause = cause_in_words(over[0].error, f"the ticks of sensor {name}")
         return Finding(name, "fault" if fails else "look", f"{last}; the newest that is over failed.", cause)
     said = (over[0].skip_reason or "") if over else ""
+    if WAITS in said:
+        return Finding(name, "fault", f"{last}. Nothing of the topic is scored meanwhile.", said)
     return Finding(name, "ok", f"{last}. {said}".rstrip())

@@ -68,7 +68,7 @@ _MADE_UP = 1_000
 @click.option(
     "--envelope",
     metavar="FIELD",
-    help="Put each record into this field of its message; by default CHURN_KAFKA_ENVELOPE.",
+    help="Put each record into this field, such as data or payload.after; by default CHURN_KAFKA_ENVELOPE.",
 )
 @click.option(
     "--checkpoint",

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def score(**arguments: Any) -> Answer:
     """Score the customers in SOURCE.
 
-    SOURCE is a file, folder or glob of CSV, Parquet or JSON Lines. Rows that break the contract are kept in
-    rejected_customers; scoring the same files again replaces what the first time wrote.
+    SOURCE is a file, folder or glob of CSV, Parquet or JSON Lines, or kafka:TOPIC for what is new there. Rows that
+    break the contract are kept in rejected_customers; scoring the same files again replaces what the first time wrote.
     """
     from churn_pipeline.cli import report
     from churn_pipeline.cli.progress_bar import progress_bar
@@ -62,6 +62,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "model_version": row.model_version,
         "threshold": row.threshold,
         "backend": row.backend,
+        "kernel_tier": row.kernel_tier,
+        "fallback": row.kernel_proof.get("fallback"),
         "reasons": row.kernel_proof.get("reasons"),
         "share_churn": row.share_churn,
         "revenue_at_risk": row.revenue_at_risk,

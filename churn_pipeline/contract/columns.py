@@ -23,6 +23,9 @@ Mask = npt.NDArray[np.bool_]
 #: Characters of the longest id. Ids are keys of messages, and a key that no broker takes would hold up its batch.
 LONGEST_ID = 1_000
 
+#: A fraction of a second beyond microseconds, which is all that the tables hold.
+_FINER = r"(\.[0-9]{6})[0-9]{1,3}(Z|[+-][0-9:]+|)$"
+
 #: What a cell is called that cannot be read as its type.
 UNREADABLE = {
     "number": "not_a_number",
@@ -206,6 +209,9 @@ def _read(values: pa.Array, rules: ColumnRules, text_only: bool) -> tuple[pa.Arr
         values = pc.if_else(pc.match_substring(values, "x", ignore_case=True), "?", values)
     if rules.kind in ("number", "integer") and pat.is_decimal(values.type):
         values = values.cast(pa.float64())
+    if rules.kind == "boolean" and pat.is_integer(values.type):
+        # Arrow takes any integer but 0 for true; texts of them it reads as they should be.
+        values = values.cast(pa.string())
     return read_as(values, target)
 
 
@@ -215,7 +221,7 @@ def _has_kind(arrow: pa.DataType, kind: str) -> bool:
     return {
         "number": is_number,
         "integer": is_number,
-        "boolean": pat.is_boolean(arrow),
+        "boolean": pat.is_boolean(arrow) or pat.is_integer(arrow),
         "timestamp": pat.is_timestamp(arrow) or pat.is_date(arrow),
         "category": pat.is_integer(arrow),
         "text": pat.is_integer(arrow),
@@ -255,11 +261,19 @@ def _as_time(values: pa.Array) -> tuple[pa.Array, Mask]:
         return pc.assume_timezone(values.cast(plain, safe=False), "UTC"), np.zeros(len(values), dtype=bool)
     without, failed = read_as(values, plain)
     result = pc.assume_timezone(without, "UTC")
-    if failed.any():
-        zoned, failed_too = read_as(values.filter(pa.array(failed)), target)
-        result = pc.replace_with_mask(result, pa.array(failed), zoned)
-        failed[failed] = failed_too
+    for shorter in (False, True):
+        if failed.any():
+            left = values.filter(pa.array(failed))
+            zoned, failed_too = read_as(_in_microseconds(left) if shorter else left, target)
+            result = pc.replace_with_mask(result, pa.array(failed), zoned)
+            failed[failed] = failed_too
     return result, failed
+
+
+def _in_microseconds(texts: pa.Array) -> pa.Array:
+    """Times without what is finer: Java and Go write nanoseconds, .NET seven digits; one without a zone gets UTC."""
+    texts = pc.replace_substring_regex(texts, _FINER, r"\1\2")
+    return pc.replace_substring_regex(texts, r"(\.[0-9]{6})$", r"\1Z")
 
 
 def read_as(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:

@@ -57,6 +57,13 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
+def _quoted(value: object) -> object:
+    """What stands for values of a column: texts, or numbers, which are their digits."""
+    if any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
+        raise ValueError("YAML reads a bare yes or no as true or false; put these values in quotes")
+    return value
+
+
 class Cleaning(_Strict):
     """Repairs that the contract allows, each counted; whatever is not named here is judged as it stands.
 
@@ -87,6 +94,8 @@ class LabelColumn(_Strict):
     positive: str
     negative: str
     description: str
+
+    _values_are_text = field_validator("positive", "negative", mode="before")(_quoted)
 
 
 class EventTime(_Strict):
@@ -121,12 +130,7 @@ class Feature(_Strict):
     nullable: bool = False
     cleaning: Cleaning = Cleaning()
 
-    @field_validator("allowed", mode="before")
-    @classmethod
-    def _values_are_text(cls, value: object) -> object:
-        if isinstance(value, list) and any(isinstance(item, bool) for item in value):
-            raise ValueError("YAML reads a bare yes or no as true or false; put these values in quotes")
-        return value
+    _values_are_text = field_validator("allowed", mode="before")(_quoted)
 
     @model_validator(mode="after")
     def _rules_fit_the_type(self) -> Self:
@@ -206,6 +210,13 @@ class Contract(_Strict):
         feature = self._by_source.get(column)
         return feature.type if feature else "text"
 
+    def _key_of(self, column: str) -> str:
+        """The key of the contract file that says what a source column is called."""
+        for key, part in (("id", self.id), ("event_time", self.event_time), ("label", self.label)):
+            if part and part.column == column:
+                return f"{key}.column"
+        return "features.<name>.source"
+
     @cached_property
     def _by_source(self) -> dict[str, Feature]:
         return {feature.source or name: feature for name, feature in self.features.items()}
@@ -227,7 +238,7 @@ class Contract(_Strict):
             said = ", ".join(f"{column!r}{nearest(column, present)}" for column in missing)
             raise MissingColumn(
                 f"{where} has no column {said}. Rename it, or map it in the contract file of {self.name!r} "
-                f"under features.<name>.source."
+                f"under {', '.join(dict.fromkeys(map(self._key_of, missing)))}."
             )
         if twice := [column for column in wanted if list(present).count(column) > 1]:
             raise AmbiguousColumn(f"{where} has column {twice[0]!r} more than once. Keep one of them.")

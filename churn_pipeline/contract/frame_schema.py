@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _INTEGER = re.compile(r"-?[0-9]+")
 _UNREAD = object()
+#: Contract type → dtype of a column that models are given, without and with missing values.
+_DTYPES = {"number": ("float64", "float64"), "integer": ("int64", "float64"), "boolean": ("bool", "object")}
 
 
 class FrameBreaksContract(ContractError):
@@ -55,14 +57,15 @@ def broken_rows(frame: pd.DataFrame, schema: "pa.DataFrameSchema") -> dict[int, 
 
 
 def clean_frame(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Apply the contract's cleaning to the numbers that are there; a column with an unreadable cell stays as it is."""
+    """Apply the contract's cleaning to the numbers and flags that are there; a column with an unreadable cell stays."""
     result = frame.copy()
     for r in rules_of(contract):
-        if r.source in frame.columns and r.kind in ("number", "integer"):
+        if r.source in frame.columns and r.kind in _DTYPES:
             cells = [_read(value, r) for value in frame[r.source]]
             if _UNREAD not in cells:
-                whole = r.kind == "integer" and None not in cells
-                result[r.source] = pd.Series(cells, index=frame.index, dtype="int64" if whole else "float64")
+                whole, missing = _DTYPES[r.kind]
+                dtype = missing if None in cells else whole
+                result[r.source] = pd.Series(cells, index=frame.index, dtype=dtype)
     return result
 
 
@@ -124,7 +127,7 @@ def _read(value: Any, r: ColumnRules) -> Any:
     if r.kind == "integer":
         return _integer(int(value)) if is_number and math.isfinite(value) and value == int(value) else _UNREAD
     if r.kind == "boolean":
-        return value if isinstance(value, bool) else _UNREAD
+        return bool(value) if isinstance(value, int) and value in (0, 1) else _UNREAD
     if r.kind == "timestamp":
         return _time(value) if hasattr(value, "year") else _UNREAD
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _UNREAD

@@ -206,9 +206,13 @@ class RejectLimit:
         return cls(ratio=value)
 
     def __str__(self) -> str:
-        parts = [f"{self.count:,} rows"] if self.count is not None else []
-        parts += [f"{self.ratio:.3g} of the rows"] if self.ratio is not None else []
+        parts = [_rows(self.count)] if self.count is not None else []
+        parts += [f"{100 * self.ratio:.3g} % of the rows"] if self.ratio is not None else []
         return " and ".join(parts) or "none"
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" + "s" * (count != 1)
 
 
 @dataclass
@@ -250,7 +254,7 @@ class Tally:
 
     def _hold_count(self) -> None:
         if self.limit.count is not None and self.rejected > self.limit.count:
-            raise self._too_many(f"more than the limit of {self.limit.count:,} rows")
+            raise self._too_many(f"more than the limit of {_rows(self.limit.count)}")
 
     def finish(self) -> None:
         """Hold the share of rejected rows against the limit, once all rows were read."""
@@ -262,7 +266,8 @@ class Tally:
         share = 100 * self.rejected / self.read
         return TooManyRejected(
             f"{self.rejected:,} of {self.read:,} rows ({share:.3g} %) broke the contract, {than}. "
-            f"Nothing was written. Commonest: {self.commonest()}."
+            f"Nothing was written. Commonest: {self.commonest()}. Correct the sender or the contract, or raise "
+            "CHURN_REJECT_LIMIT, a count such as 100 or a share such as 0.05."
         )
 
     def commonest(self) -> str:

@@ -71,8 +71,10 @@ class Deployment:
         """Customers at a file, folder or glob, or in a topic (`kafka:TOPIC`)."""
         if not location.startswith(TOPIC_SCHEME):
             return FileSource(location)
-        batches = self.topic_batches(location.removeprefix(TOPIC_SCHEME))
-        return TopicSource(batches.topic, batches, self.settings.message_format())
+        settings, batches = self.settings, self.topic_batches(location.removeprefix(TOPIC_SCHEME))
+        # A schema registry has a door of its own.
+        open_to_all = settings.kafka_format == "json" and settings.connection().is_open
+        return TopicSource(batches.topic, batches, settings.message_format(), may_be_sent=open_to_all)
 
     def topic_batches(self, topic: str) -> TopicBatches:
         """What was planned of a topic, and what comes next."""

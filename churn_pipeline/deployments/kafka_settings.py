@@ -67,7 +67,11 @@ class KafkaSettings:
     kafka_batch_bytes: str = setting("CHURN_KAFKA_BATCH_BYTES", "1000000000", "Most bytes in a batch, about.")
     kafka_attempts: str = setting("CHURN_KAFKA_ATTEMPTS", "3", "Runs of one batch before it waits for a person.")
     kafka_format: str = setting("CHURN_KAFKA_FORMAT", "json", f"How messages are written: {', '.join(FORMATS)}.")
-    kafka_envelope: str = setting("CHURN_KAFKA_ENVELOPE", "", "Field of a message that holds the record; empty: none.")
+    kafka_envelope: str = setting(
+        "CHURN_KAFKA_ENVELOPE",
+        "",
+        "Field of a message that holds the record, such as data or payload.after; empty: none.",
+    )
     kafka_message_bytes: str = setting("CHURN_KAFKA_MESSAGE_BYTES", "1000000", "Larger messages are rejected unread.")
     kafka_timeout: str = setting("CHURN_KAFKA_TIMEOUT", "4", "Seconds until a silent broker counts as unreachable.")
     kafka_protocol: str = setting("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.")

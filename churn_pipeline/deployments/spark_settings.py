@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from churn_pipeline.deployments.fields import setting, whole_number
+from churn_pipeline.deployments.fields import SECRET, setting, whole_number
 from churn_pipeline.resources.inference.choice import FALLBACKS
 from churn_pipeline.spark.sessions import SparkSettings
 
@@ -18,8 +18,12 @@ class ClusterSettings:
     """Settings of Spark; none is needed by those who score in one process."""
 
     spark_master: str = setting("CHURN_SPARK_MASTER", "local[*]", "Master of Spark, such as spark://host:7077.")
-    spark_remote: str = setting("CHURN_SPARK_REMOTE", "", "Spark Connect server in place of a master: sc://host:15002.")
-    spark_conf: str = setting("CHURN_SPARK_CONF", "", "Any settings of Spark: spark.executor.memory=4g and so on.")
+    spark_remote: str = setting(
+        "CHURN_SPARK_REMOTE", "", "Spark Connect server in place of a master: sc://host:15002.", kind=SECRET
+    )
+    spark_conf: str = setting(
+        "CHURN_SPARK_CONF", "", "Any settings of Spark: spark.executor.memory=4g and so on.", kind=SECRET
+    )
     spark_fallback: str = setting(
         "CHURN_SPARK_FALLBACK", "warn", f"Whether scikit-learn may stand in for Spark: {', '.join(FALLBACKS)}."
     )

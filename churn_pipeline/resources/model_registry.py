@@ -132,6 +132,15 @@ class ModelRegistry(ABC):
             version = self._resolved(self.find(name, other), contract)
             return replace(version, alias=found.alias, stands_in_for=f"version {found.version}: {error.cause}")
 
+    def fallback_of(self, version: ModelVersion, contract: Contract) -> ModelVersion | None:
+        """The version that would stand in for this one where Spark cannot score; None if its tags name none.
+
+        Raises:
+            ModelError: that version cannot score customers of this contract.
+        """
+        other = self.find(version.name, version.version).tags.get("fallback_version")
+        return None if other is None else self._resolved(self.find(version.name, other), contract)
+
     def _resolved(self, found: RegisteredVersion, contract: Contract) -> ModelVersion:
         stored = self._stored(found)
         inputs = check_signature(contract, stored)

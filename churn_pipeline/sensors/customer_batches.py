@@ -16,6 +16,9 @@ from churn_pipeline.resources.run_processes import BATCH_TAG, lost_runs
 from churn_pipeline.sensors.batch_alerts import AGAIN_TAG
 from churn_pipeline.sensors.topic_news import mark_of, news_of
 
+#: What a tick says of a batch that is asked for no more, among other words.
+WAITS = "waits for a person"
+
 #: States of a run that may still finish its batch.
 _GOING = frozenset(
     {
@@ -87,7 +90,7 @@ def request(
         return f"Batch {batch.id} is being scored since run {going.run_id[:8]} was asked for; {_waiting(state)}."
     if len(runs) >= attempts:
         return (
-            f"Batch {batch.id} failed {len(runs)} times and waits for a person: look at run {runs[0].run_id[:8]}, "
+            f"Batch {batch.id} failed {len(runs)} times and {WAITS}: look at run {runs[0].run_id[:8]}, "
             f"repair the cause and re-execute it; {_waiting(state)}."
         )
     return dg.RunRequest(

@@ -66,8 +66,8 @@ class PipelineClassifier:
         self._column = _probability_column(model)
         self.classes_ = _classes(model)
         for stage in model.stages:
-            if stage.hasParam("handleInvalid") and _takes_skip(stage) and stage.getHandleInvalid() == "error":
-                stage.set(stage.handleInvalid, "skip")
+            if stage.hasParam("handleInvalid"):
+                _leave_out_or_keep(stage, is_label=_label_of(stage, model) is not None)
 
     @classmethod
     def load(cls, folder: str, open_session: Callable[[], Any]) -> PipelineClassifier:
@@ -146,16 +146,24 @@ def _probability_column(model: Any) -> str:
 
 def _classes(model: Any) -> npt.NDArray[Any]:
     """Labels in the order of the probabilities: those of the stage that indexed what the classifier was fitted on."""
-    classifier = model.stages[-1]
     for stage in model.stages[:-1]:
-        if type(stage).__name__ == "StringIndexerModel":
-            outputs = stage.getOutputCols() if stage.isSet("outputCols") else [stage.getOutputCol()]
-            for output, labels in zip(outputs, stage.labelsArray, strict=True):
-                if output == classifier.getLabelCol():
-                    return np.array([str(label) for label in labels])
-    return np.arange(classifier.numClasses)
+        if (labels := _label_of(stage, model)) is not None:
+            return np.array(labels)
+    return np.arange(model.stages[-1].numClasses)
 
 
-def _takes_skip(stage: Any) -> bool:
-    """Of the stages that may refuse a value only one-hot encoders cannot leave the customer out."""
-    return "OneHotEncoder" not in type(stage).__name__
+def _label_of(stage: Any, model: Any) -> list[str] | None:
+    """The labels, if this is the stage that indexed them."""
+    if type(stage).__name__ != "StringIndexerModel":
+        return None
+    outputs = stage.getOutputCols() if stage.isSet("outputCols") else [stage.getOutputCol()]
+    found = dict(zip(outputs, stage.labelsArray, strict=True)).get(model.stages[-1].getLabelCol())
+    return None if found is None else [str(label) for label in found]
+
+
+def _leave_out_or_keep(stage: Any, *, is_label: bool) -> None:
+    """Let a stage leave out what it would refuse; but not the label, which customers to score do not have."""
+    if is_label:
+        stage.set(stage.handleInvalid, "error")  # the one way in which Spark passes over a column that is not there
+    elif stage.getHandleInvalid() == "error" and "OneHotEncoder" not in type(stage).__name__:
+        stage.set(stage.handleInvalid, "skip")

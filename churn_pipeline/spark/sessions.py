@@ -79,8 +79,8 @@ class SparkSettings:
 
     @property
     def where(self) -> str:
-        """The server or the master."""
-        return self.remote or self.master
+        """The server or the master, without what follows a server's address: a token may be there."""
+        return self.remote.partition("/;")[0] or self.master
 
     @classmethod
     def read(cls, master: str, remote: str, conf: str) -> SparkSettings:
@@ -105,12 +105,14 @@ class SparkSettings:
         return {"spark.master": self.master, **_USUAL, **local, **self.conf}
 
     def environment(self) -> dict[str, str]:
-        """What PySpark asks of the environment while a session is opened, as far as it is not there."""
-        # Workers on this machine, or with the same environment, run the Python that asks for the session. PySpark heeds
-        # spark.pyspark.python only where spark-submit has started it.
-        python = self.conf.get("spark.pyspark.python", sys.executable)
-        local = {"SPARK_LOCAL_IP": "127.0.0.1"} if self.master.startswith("local") else {}
-        return {"PYSPARK_PYTHON": python, **local, **os.environ}
+        """The environment while a session is opened."""
+        # Workers on this machine, or with the same environment, run the Python that asks for the session.
+        usual = {"PYSPARK_PYTHON": sys.executable}
+        if self.master.startswith("local"):
+            usual["SPARK_LOCAL_IP"] = "127.0.0.1"
+        # PySpark itself heeds this setting only where spark-submit has started it.
+        python = self.conf.get("spark.pyspark.python")
+        return {**usual, **os.environ, **({"PYSPARK_PYTHON": python} if python else {})}
 
 
 @dataclass(frozen=True)

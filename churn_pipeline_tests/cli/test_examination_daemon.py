@@ -79,6 +79,12 @@ def test_a_sensor_that_ticks_says_what_it_said():
     assert (found.status, found.found) == ("ok", "Last tick 30 seconds ago. Nothing new.")
 
 
+def test_a_batch_that_waits_for_a_person_is_a_fault_though_its_sensor_ticks():
+    waits = "Batch b failed 3 times and waits for a person: look at run 1a, repair the cause and re-execute it."
+    found = sensor(ticks(TickStatus.SKIPPED, said=waits))
+    assert (found.status, found.fix) == ("fault", waits)
+
+
 def test_a_sensor_that_stopped_ticking_or_never_did_is_a_fault():
     assert [sensor(found).status for found in (ticks(TickStatus.SUCCESS, ago=400), [])] == ["fault", "fault"]
 

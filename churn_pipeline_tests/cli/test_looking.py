@@ -124,6 +124,12 @@ def test_the_doctor_names_faults_and_what_to_do_and_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_who_scores_a_topic_needs_no_file_to_score(tmp_path):
+    result = Shop(tmp_path, tmp_path / "nowhere.csv").call("doctor", "--json", CHURN_KAFKA_TOPIC="customers")
+    findings = {finding["subject"]: finding for finding in json.loads(result.stdout)["findings"]}
+    assert findings["source"]["status"] == "look" and "nowhere.csv" in findings["source"]["fix"]
+
+
 def test_the_doctor_tells_no_secret(shop):
     result = shop.call(
         "doctor", "--json", CHURN_ALERT_URLS="mailtos://user:hunter2@mail.example.com json://me:pw9@hook.example/tok"

@@ -29,6 +29,7 @@ def test_score_prints_one_json_object_and_nothing_else(scored):
     assert (said["rows_read"], said["rows_scored"], said["rows_rejected"], said["rows_unscored"]) == (200, 197, 3, 0)
     assert said["output_shape"] == [197, 3]
     assert (said["model_name"], said["model_version"], said["backend"]) == ("churn_model", "1", "sklearn")
+    assert (said["kernel_tier"], said["fallback"]) == ("linear", None)
     assert set(said["tables"]) == set(jobs.TABLES)
     assert all(location.startswith(str(shop.home)) for location in said["tables"].values())
 

@@ -111,6 +111,8 @@ def test_a_contract_needs_neither_label_nor_event_time_nor_amount(load):
         ({"features__plan__description": None}, r"'features\.plan\.description' is missing"),
         ({"features": {}}, "features: .*at least 1"),
         ({"name": "My Gym"}, "name: "),
+        ({"label__positive": True}, "label.positive: YAML reads a bare yes or no .* put these values in quotes"),
+        ({"features__plan__allowed": ["a", False]}, "plan.allowed: YAML reads a bare yes or no .* in quotes"),
         ({"features__plan__type": "categorical"}, r"features\.plan\.type: .*'category'"),
     ],
 )
@@ -215,7 +217,9 @@ def test_a_missing_column_is_named_with_the_nearest_one_present(load):
     assert "members.csv has no column 'member' (nearest: 'Member')" in str(raised.value)
     assert "'Visits / month'" in str(raised.value)
     assert "'plan'." in str(raised.value)
-    assert "under features.<name>.source" in str(raised.value)
+    assert str(raised.value).endswith("under id.column, features.<name>.source.")
+    with pytest.raises(MissingColumn, match=r"under event_time\.column, label\.column\.$"):
+        load().check_columns(["member", "Visits / month", "plan"], "members.csv", with_label=True)
 
 
 def test_a_column_that_is_there_twice_is_an_error_only_if_the_contract_needs_it(load):

@@ -86,6 +86,8 @@ def test_a_good_row_becomes_typed_values():
         ({"active": b"perhaps"}, ["not_a_boolean"]),
         ({"at": b"yesterday"}, ["not_a_time"]),
         ({"at": b"2026-02-30"}, ["not_a_time"]),
+        ({"at": b"2026-01-02T03:04:05.1234567890Z"}, ["not_a_time"]),
+        ({"at": b"1767322800000"}, ["not_a_time"]),
         ({"Remark": b"a\xffb"}, ["not_utf8"]),
         ({"visits": b"-1", "plan": b"x", "fee": b"y"}, ["below_minimum", "not_a_number", "not_allowed"]),
     ],
@@ -109,6 +111,13 @@ def test_times_are_utc_and_a_record_without_one_has_the_files():
     changes = [{"at": b"2026-01-02T05:00:00+02:00"}, {"at": b"2026-01-02T03:00:00"}, {"at": None}]
     got = validate(rows(*changes), GYM, AS_OF).customers.column("event_at").to_pylist()
     assert got == [datetime(2026, 1, 2, 3, tzinfo=UTC), datetime(2026, 1, 2, 3, tzinfo=UTC), AS_OF]
+
+
+@pytest.mark.parametrize("written", ["1234567Z", "123456789Z", "1234567+00:00", "123456789", "12345678Z"])
+def test_what_is_finer_than_microseconds_in_a_time_is_left_out(written):
+    times = [b"2026-01-02T03:04:05.1Z", f"2026-01-02T03:04:05.{written}".encode(), b"2026-01-02"]
+    got = validate(rows(*({"at": time} for time in times)), GYM, AS_OF).customers.column("event_at").to_pylist()
+    assert got[1:] == [datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)]
 
 
 def test_cleaned_cells_are_counted_and_null_is_not_cleaning():
@@ -140,12 +149,13 @@ def test_a_limit_by_count_stops_at_once_and_one_by_share_at_the_end():
     by_count, by_share = Tally(RejectLimit(count=1)), Tally(RejectLimit(ratio=0.5))
     part = validate(rows({"visits": b"-1"}, {"visits": b"-1"}, {"plan": b"x"}, {}), GYM, AS_OF)
     with pytest.raises(
-        TooManyRejected, match=r"3 of 4 rows \(75 %\).*limit of 1 rows.*visits below minimum \(2\), plan not"
+        TooManyRejected, match=r"3 of 4 rows \(75 %\).*limit of 1 row\..*visits below minimum \(2\), plan not"
     ):
         by_count.add(part)
     by_share.add(part)
-    with pytest.raises(TooManyRejected, match=r"limit of 50 %\. Nothing was written"):
+    with pytest.raises(TooManyRejected, match=r"limit of 50 %\. Nothing was written.* raise CHURN_REJECT_LIMIT"):
         by_share.finish()
+    assert [str(RejectLimit.parse(text)) for text in ("1", "1.0")] == ["1 row", "100 % of the rows"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from churn_pipeline.contract.definition import Cleaning, Contract, Feature, IdColumn
-from churn_pipeline.contract.frame_schema import broken_rows, frame_schema
+from churn_pipeline.contract.frame_schema import broken_rows, clean_frame, frame_schema
 from churn_pipeline.contract.rows import SourceRows
 from churn_pipeline.contract.validation import validate
 
@@ -25,6 +25,7 @@ CONTRACT = Contract(
         "category": Feature(type="category", description=".", allowed=("a", "b", "1")),
         "loose_category": Feature(type="category", description=".", allowed=("a", "b"), nullable=True, cleaning=_LOOSE),
         "boolean": Feature(type="boolean", description="."),
+        "flag": Feature(type="boolean", description=".", nullable=True),
         "text": Feature(type="text", description=".", cleaning=Cleaning(trim=True)),
     },
 )
@@ -49,9 +50,10 @@ _ROW = {
     "category": _words,
     "loose_category": _words,
     "boolean": st.one_of(st.none(), st.booleans()),
+    "flag": st.sampled_from([None, 0, 1, 1, 0, 2, -1]),
     "text": _words,
 }
-_TYPES = {"number": pa.float64(), "integer": pa.float64(), "boolean": pa.bool_()}
+_TYPES = {"number": pa.float64(), "integer": pa.float64(), "boolean": pa.bool_(), "flag": pa.int64()}
 
 
 @settings(max_examples=25, deadline=None, phases=[Phase.generate])
@@ -70,3 +72,11 @@ def test_pandera_and_the_streaming_validator_give_every_row_the_same_verdict(rec
 
     assert by_stream == by_pandera
     assert streamed.customers.num_rows + streamed.rejected.num_rows == len(records)
+
+
+def test_flags_of_a_frame_are_truth_values_for_the_model_and_one_that_is_none_leaves_them_as_they_are():
+    flags = pd.DataFrame({"boolean": [0, 1], "flag": pd.Series([1, None], dtype=object), "category": ["1", "0"]})
+    cleaned = clean_frame(flags, CONTRACT)
+    assert cleaned["boolean"].dtype == bool
+    assert cleaned.to_dict("list") == {"boolean": [False, True], "flag": [True, None], "category": ["1", "0"]}
+    assert clean_frame(flags[["boolean"]] + 1, CONTRACT)["boolean"].tolist() == [1, 2]

@@ -14,6 +14,7 @@ from churn_pipeline.spark.sessions import (
     SparkSettings,
     open_session,
 )
+from churn_pipeline_tests.builders import customer_file
 
 
 def test_settings_are_read_as_people_write_them():
@@ -21,6 +22,14 @@ def test_settings_are_read_as_people_write_them():
     assert found.conf == {"spark.executor.memory": "4g", "spark.a.b": "c=d", "spark.x": ""}
     assert found.all()["spark.master"] == "local[2]" and found.all()["spark.executor.memory"] == "4g"
     assert "spark.master" not in SparkSettings.read("local[2]", "sc://host", "").all()
+
+
+def test_where_spark_is_said_without_a_token():
+    settings = SparkSettings(remote="sc://127.0.0.1:9/;token=hush;user_id=me")
+    assert settings.where == "sc://127.0.0.1:9" and settings.all()["spark.remote"].endswith("me")
+    with pytest.raises(SparkNotStarted) as raised:
+        open_session(settings)
+    assert "hush" not in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["executor.memory=4g", "spark.executor.memory", "=4g"])
@@ -75,7 +84,35 @@ def test_without_pyspark_everything_else_works(site_without):
         "try:\n    open_session(SparkSettings())\nexcept SparkNotInstalled as error:\n    print(error)\n",
     )
     assert "extra spark" in done
-    assert SparkNotInstalled.cause == "pyspark_missing"
+
+
+def test_without_pyspark_scikit_learn_stands_in_for_it(site_without_pyspark, tmp_path):
+    done = site_without_pyspark(
+        "import joblib, pandas as pd\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from churn_pipeline.inference import get_backend_info, load_model, predict\n"
+        "past = pd.DataFrame({'tenure': [1, 2, 40, 60]})\n"
+        f"joblib.dump(LogisticRegression().fit(past, [1, 1, 0, 0]), {str(tmp_path / 'model.joblib')!r})\n"
+        f"backend = load_model('spark', 'folder', fallback_path={str(tmp_path / 'model.joblib')!r})\n"
+        "info = get_backend_info(backend)\n"
+        "print([info[name] for name in ('fallback_cause', 'scored_by', 'spark_available')])\n"
+        "print(predict(backend, {'tenure': 3})[0])\n"
+    )
+    assert done.splitlines()[-2:] == [f"['{SparkNotInstalled.cause}', 'sklearn', False]", "[1]"]
+
+
+@pytest.mark.slow
+def test_without_pyspark_a_batch_is_scored_in_one_process_and_says_so(site_without_pyspark, deployment, tmp_path):
+    source = customer_file(tmp_path / "c.csv", 60)
+    done = site_without_pyspark(
+        "from pathlib import Path\n"
+        "from churn_pipeline import deployments, runs\n"
+        f"d = deployments.test(Path({str(tmp_path / 'home')!r}), backend='spark', "
+        f"tracking_uri={deployment.settings.tracking_uri!r})\n"
+        "with runs.local_instance(d.settings.folder) as instance:\n"
+        f"    print(runs.score(d, runs.Request(source={str(source)!r}), instance).row.scored_by)\n"
+    )
+    assert done.splitlines()[-1] == "sklearn (linear), in place of Spark (pyspark_missing)"
 
 
 def test_a_pyspark_without_its_client_of_spark_connect_says_what_is_missing(site_without):

@@ -47,7 +47,7 @@ class AvroMessages:
     """Reads the Avro messages of one topic.
 
     Args:
-        envelope: the field whose value is the record; None where the payload is.
+        envelope: fields that lead to the record, with dots; None where the payload is.
         with_label: read the label column too.
 
     Raises:

@@ -1,4 +1,4 @@
-"""JSON messages of a topic as customer rows: one object a message, or in one field of it, the envelope.
+"""JSON messages of a topic as customer rows: one object a message, or inside it, in its envelope.
 
 A key that a message does not have is a missing value; keys the contract does not name are ignored. A message that is
 no such object, has a key twice or passes a limit becomes a broken line. Most messages of a topic are written alike
@@ -65,7 +65,7 @@ class JsonMessages:
     """Reads the JSON messages of one topic; remembers how they are written from one call to the next.
 
     Args:
-        envelope: the key whose value is the record; None where the message is.
+        envelope: keys that lead to the record, with dots; None where the message is.
         with_label: read the label column too.
     """
 

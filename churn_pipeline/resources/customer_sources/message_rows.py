@@ -47,14 +47,21 @@ def broken_line(messages: Messages, row: int, rule: str) -> BrokenLine:
 
 def record_in(message: Mapping[str, Any], envelope: str | None) -> Mapping[str, Any] | str:
     """The record in a message, or the rule that its envelope breaks."""
-    if envelope is None:
-        return message
-    if envelope not in message:
-        return "envelope_missing"
-    record = message[envelope]
-    if record is None:
-        return "envelope_null"
-    return record if isinstance(record, dict) else "envelope_not_an_object"
+    record: Any = message
+    for field in fields_of(envelope):
+        if field not in record:
+            return "envelope_missing"
+        record = record[field]
+        if record is None:
+            return "envelope_null"
+        if not isinstance(record, dict):
+            return "envelope_not_an_object"
+    return record
+
+
+def fields_of(envelope: str | None) -> Sequence[str]:
+    """The fields that lead from a message to its record, the outermost first: none where the message is the record."""
+    return envelope.split(".") if envelope else ()
 
 
 def picked(values: Sequence[Any], rows: Sequence[int]) -> Sequence[Any]:

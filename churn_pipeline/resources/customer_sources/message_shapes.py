@@ -20,12 +20,13 @@ import numpy as np
 
 from churn_pipeline.contract.columns import ColumnRules
 from churn_pipeline.resources.customer_sources.json_objects import is_spaced
+from churn_pipeline.resources.customer_sources.message_rows import fields_of
 
 _SCALAR = str | int | float | bool | None
 _TYPES: dict[str, Any] = {
     "number": int | float,
     "integer": int | float,
-    "boolean": bool,
+    "boolean": bool | int,
     "text": str | int,
     "timestamp": str,
 }
@@ -42,17 +43,19 @@ class MessageShape:
             value that no contract type holds.
         keys: how many keys such a message has, those of objects inside it too.
         places: for each column of the contract, which key of the record is its own; None where the shape lacks it.
-        envelope: the attribute of a decoded message that is the record; None where the message is.
+        envelope: the attributes that lead from a decoded message to its record; none where the message is.
     """
 
     decode: Callable[[bytes], msgspec.Struct]
     keys: int
     places: Sequence[int | None]
-    envelope: str | None
+    envelope: Sequence[str]
 
     def columns(self, decoded: Sequence[msgspec.Struct]) -> list[Sequence[Any]]:
         """n decoded messages as the contract's columns, each of n values."""
-        records = decoded if self.envelope is None else [getattr(message, self.envelope) for message in decoded]
+        records = decoded
+        for attribute in self.envelope:
+            records = [getattr(message, attribute) for message in records]
         found = list(zip(*map(msgspec.structs.astuple, records), strict=True))
         return [[None] * len(decoded) if n is None or not found else found[n] for n in self.places]
 
@@ -77,15 +80,19 @@ def shape_of(message: Mapping[str, Any], rules: Sequence[ColumnRules], envelope:
 
     Args:
         message: decoded; of the contract's columns the keys count and the values do not.
-        envelope: the key whose value is the record, an object; None where the message is.
+        envelope: where the record, an object, is in it; None where the message is.
     """
-    record = message if envelope is None else message[envelope]
+    path = fields_of(envelope)
+    outer = [message]
+    for field in path:
+        outer.append(outer[-1][field])
+    record = outer.pop()
     if any(r.source not in record and not r.nullable for r in rules):
         return None
     try:
         struct = _struct(record, {r.source: _type_of(r) for r in rules})
-        if envelope is not None:
-            struct = _struct(message, {envelope: struct})
+        for around, field in zip(reversed(outer), reversed(path), strict=True):
+            struct = _struct(around, {field: struct})
     except ValueError:  # a key that msgspec cannot know by name: a quote, a backslash or a control character in it
         return None
     keys = list(record)
@@ -93,7 +100,7 @@ def shape_of(message: Mapping[str, Any], rules: Sequence[ColumnRules], envelope:
         msgspec.json.Decoder(struct).decode,
         _keys(struct),
         [keys.index(r.source) if r.source in record else None for r in rules],
-        None if envelope is None else _field(list(message).index(envelope)),
+        [_field(list(around).index(field)) for around, field in zip(outer, path, strict=True)],
     )
 
 

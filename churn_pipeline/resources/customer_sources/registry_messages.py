@@ -76,7 +76,7 @@ class FramedJsonMessages:
     judges what came of it.
 
     Args:
-        envelope: the key whose value is the record; None where the payload is.
+        envelope: keys that lead to the record, with dots; None where the payload is.
         with_label: read the label column too.
     """
 

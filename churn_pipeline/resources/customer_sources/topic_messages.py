@@ -46,12 +46,21 @@ class Planner(ABC):
 
 
 class TopicSource(CustomerSource):
-    """One topic as customer source."""
+    """One topic as customer source.
 
-    def __init__(self, topic: Topic, planner: Planner, read_as: MessageFormat) -> None:
+    Args:
+        topic: what is read.
+        planner: what comes next.
+        read_as: how messages are written.
+        may_be_sent: whether other processes may read it too: then all of this is sent to them, so that there must be no
+            secret in it.
+    """
+
+    def __init__(self, topic: Topic, planner: Planner, read_as: MessageFormat, *, may_be_sent: bool = False) -> None:
         self._topic = topic
         self._planner = planner
         self._read_as = read_as
+        self._may_be_sent = may_be_sent
 
     def describe(self) -> str:
         """`kafka:` and the topic."""
@@ -80,6 +89,11 @@ class TopicSource(CustomerSource):
         """Let the next batch be planned; see `Planner.finish`."""
         assert isinstance(batch, OffsetBatch)
         self._planner.finish(batch)
+
+    def parts(self, batch: Batch, count: int) -> list[OffsetBatch] | None:
+        """Ranges of offsets; None where a secret is needed to read them."""
+        assert isinstance(batch, OffsetBatch)
+        return batch.divided(count) if self._may_be_sent else None
 
     def columns(self, batch: Batch) -> dict[str, list[str]]:  # noqa: ARG002
         """None: every message names its own."""

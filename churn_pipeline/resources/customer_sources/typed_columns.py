@@ -27,7 +27,7 @@ from churn_pipeline.contract.rows import BrokenLine, SourceRows
 _FITTING: dict[str, set[type]] = {
     "number": {float, int},
     "integer": {float, int},
-    "boolean": {bool},
+    "boolean": {bool, int},
     "category": {str, int},
     "text": {str, int},
     "timestamp": {str},
@@ -135,12 +135,12 @@ def from_values(values: Sequence[Any], wanted: WantedColumn) -> FittedColumn:
 
 def _natural(values: Sequence[Any], kind: str) -> list[pa.DataType]:
     """Arrow types to try for plain values."""
-    if kind == "boolean":
-        return [pa.bool_()]
-    if kind not in ("number", "integer"):
+    if kind in ("category", "text", "timestamp"):
         return [pa.string()]
     # Arrow would take True for 1.0: among numbers the Python types decide.
     types = set(map(type, values)) - {type(None)}
+    if kind == "boolean":
+        return [pa.int64()] if types == {int} else [pa.bool_()]
     if types == {str}:
         return [pa.string()]
     if not types <= {int, float}:

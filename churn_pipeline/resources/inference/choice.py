@@ -84,6 +84,10 @@ class Inference:
         """How a version is evaluated, wherever that is."""
         return self._plans.of(model)
 
+    def difference(self, one: ModelVersion, other: ModelVersion) -> float:
+        """The largest difference of two versions' probabilities over made-up customers."""
+        return self._plans.difference(one, other)
+
     def choose(self, backend: str, rows: int | None = None, model: ModelVersion | None = None) -> Choice:
         """Find what scores for a backend's name; opens a Spark session if that is what is asked for.
 

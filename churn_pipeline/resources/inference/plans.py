@@ -12,16 +12,22 @@ import threading
 from importlib.metadata import version as version_of
 from typing import Any
 
+import numpy as np
+
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.errors import ModelError
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan, make_plan
 from churn_pipeline.kernel.rows import as_signature, stacked
+from churn_pipeline.kernel.score import score
 from churn_pipeline.reference_sample import extremes, reference_sample
 from churn_pipeline.resources.model_registry import ModelRegistry
 
 #: Tags of a registered version: what it was proven on, and that it must be scored by its estimator.
 PROOF, PINNED = "kernel_proof", "kernel_pinned"
+
+#: Customers that two versions are compared on.
+_COMPARED = 200
 
 #: Kept with the estimator they were made for, so that no other object can come to have its identity.
 _made: dict[tuple[int, ModelVersion, str], Plan] = {}
@@ -57,6 +63,13 @@ class Plans:
     def pin(self, version: ModelVersion, reason: str) -> None:
         """Let nothing but its estimator score this version from now on, in any process."""
         self._registry.tag(version.name, version.version, {PINNED: reason})
+
+    def difference(self, one: ModelVersion, other: ModelVersion) -> float:
+        """The largest difference of two versions' probabilities over made-up customers of the contract."""
+        rows = reference_sample(self._contract, _COMPARED)
+        found = [score(rows, self.of(version)).column("churn_probability") for version in (one, other)]
+        ours, theirs = (values.to_numpy(zero_copy_only=False) for values in found)
+        return float(np.nanmax(np.abs(ours - theirs)))
 
     def _make(self, version: ModelVersion, estimator: Any) -> Plan:
         sample = as_signature(reference_sample(self._contract), version.inputs)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _USUAL: dict[str, Any] = {
     # Predictions are much alike: less to send, and more of them a second.
     "compression.type": "lz4",
+    # As Java's clients do it: a customer is in the partition that others have for it, in the topic it came from too.
+    "partitioner": "murmur2_random",
     # Only the topic's own limit counts, not the client's 1 MB; a message has to fit into the queue.
     "message.max.bytes": 48 * 1024**2,
     # Holds memory flat: 1 GB by default.

@@ -61,7 +61,14 @@ def variants(contract: Contract, envelope: str | None = None) -> list[Variant]:
 
 def message(record: Record | msgspec.Raw, envelope: str | None) -> bytes:
     """A record as a message, in its envelope if there is one."""
-    return encode({envelope: record} if envelope else record)
+    return encode(_wrapped(record, envelope) if envelope else record)
+
+
+def _wrapped(value: Any, envelope: str) -> dict[str, Any]:
+    """What a reader that is told this envelope finds the value in."""
+    for field in reversed(envelope.split(".")):
+        value = {field: value}
+    return value
 
 
 def _in_message(spoil: Callable[[bytes], bytes | None]) -> Callable[[Record, str | None], bytes | None]:
@@ -224,10 +231,10 @@ IN_MESSAGE: dict[str, Callable[[bytes], bytes | None]] = {
 #: Way → what it makes of a good record and the name of its envelope.
 IN_ENVELOPE: dict[str, Callable[[Record, str], object]] = {
     "envelope_missing": lambda record, envelope: {f"not_{envelope}": record},
-    "envelope_null": lambda _, envelope: {envelope: None},
-    "envelope_holds_text": lambda record, envelope: {envelope: encode(record).decode()},
-    "envelope_holds_list": lambda record, envelope: {envelope: [record]},
+    "envelope_null": lambda _, envelope: _wrapped(None, envelope),
+    "envelope_holds_text": lambda record, envelope: _wrapped(encode(record).decode(), envelope),
+    "envelope_holds_list": lambda record, envelope: _wrapped([record], envelope),
     "envelope_twice": lambda record, envelope: msgspec.Raw(
-        encode({envelope: record})[:-1] + b"," + encode({envelope: record})[1:]
+        message(record, envelope)[:-1] + b"," + message(record, envelope)[1:]
     ),
 }

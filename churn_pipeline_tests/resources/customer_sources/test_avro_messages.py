@@ -289,11 +289,14 @@ def test_a_record_may_be_in_an_envelope_of_a_schema_of_its_own(fake):
         "name": "Envelope",
         "fields": [{"name": "op", "type": "string"}, {"name": "after", "type": ["null", "test.Customer"]}],
     }
-    schema_id = fake.register(envelope, references=[("customer", 1)])
+    schema_id = fake.register(envelope, subject="change", references=[("customer", 1)])
     values = [framed(schema_id, b"\x02u\x02" + WHOLE), framed(schema_id, b"\x02d\x00")]
     found = read(*values, reader=reader(fake, envelope="after"))
     assert len(customers(found)) == 1
     assert rejected(found) == {FIRST + 1: ["envelope_null"]}
+    deeper = {"type": "record", "name": "Event", "fields": [{"name": "change", "type": "Envelope"}]}
+    value = framed(fake.register(deeper, references=[("customer", 1), ("change", 1)]), values[0][5:])
+    assert len(customers(read(value, reader=reader(fake, envelope="change.after")))) == 1
     assert rejected(read(values[0], reader=reader(fake, envelope="op"))) == {FIRST: ["envelope_not_an_object"]}
     assert rejected(read(values[0], reader=reader(fake, envelope="before"))) == {FIRST: ["envelope_missing"]}
 

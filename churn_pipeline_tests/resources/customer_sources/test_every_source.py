@@ -53,6 +53,16 @@ def test_the_validator_sees_the_same_customers_whatever_the_format(kind: str, tm
 
 
 @every_source
+def test_a_flag_of_0_or_1_is_a_truth_value_whatever_the_format_and_2_is_none(kind: str, tmp_path: Path):
+    shops = [shop | {"online": n % 3} for n, shop in enumerate(SHOPS)]
+    found = [
+        validate(part, CONTRACT, datetime(2026, 1, 1, tzinfo=UTC)) for part in read(written(kind, shops, tmp_path))
+    ]
+    assert [row["online"] for part in found for row in part.customers.to_pylist()] == [False, True, False, True]
+    assert [row["rules"] for part in found for row in part.rejected.to_pylist()] == [["not_a_boolean"]]
+
+
+@every_source
 def test_planning_twice_gives_the_same_batch_and_it_survives_run_config(kind: str, tmp_path: Path):
     source = written(kind, SHOPS, tmp_path)
     batch = source.plan()

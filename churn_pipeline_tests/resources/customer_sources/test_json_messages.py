@@ -8,12 +8,15 @@ import pytest
 
 from churn_pipeline.resources.customer_sources.json_messages import JsonMessages, MessageLimits
 from churn_pipeline.resources.topics.base import Messages
+from churn_pipeline_tests.resources.customer_sources.shops import CONTRACT as SHOP
+from churn_pipeline_tests.resources.customer_sources.shops import SHOPS
 from churn_pipeline_tests.resources.customer_sources.telco_messages import (
     EPOCH,
     FIRST,
     TELCO,
     TIME_OF_FIRST,
     customers,
+    judged,
     read,
     record,
     rejected,
@@ -226,6 +229,14 @@ def test_the_label_is_read_where_it_is_asked_for():
     assert rows.rows.column("Churn").to_pylist() == ["Yes"]
 
 
+def test_truth_values_may_be_0_and_1_among_true_and_false():
+    given = [True, 0, 1, False, 2, 1.0, "true", "1"]
+    for values in (given, given[1:3], given[:2]):
+        found = read(*(json.dumps(SHOPS[0] | {"online": v}).encode() for v in values), reader=JsonMessages(SHOP))
+        kept = [row["online"] for part in judged(found, SHOP) for row in part.customers.to_pylist()]
+        assert kept == [bool(v) for v in values[:4]]
+
+
 def in_envelope(record: bytes) -> bytes:
     return b'{"op":"c","after":' + record + b',"source":{"ts_ms":1,"table":"customers"}}'
 
@@ -251,6 +262,18 @@ def test_a_record_in_an_envelope_is_read_and_an_envelope_without_one_is_a_broken
     assert sorted(row["customerID"] for row in customers(found)) == ["c0", "c1", "c2", "c3"]
     assert rejected(found) == {FIRST: [rule], FIRST + 4: [rule]}
     assert [line.raw for part in found for line in part.broken] == [value, value]
+
+
+def test_the_record_of_a_change_event_with_its_schema_is_two_fields_deep():
+    schema = {"type": "struct", "fields": [{"type": "struct", "fields": [{"type": "int32", "field": "tenure"}]}]}
+    events = [{"before": None, "after": record(customerID=name), "op": "c", "ts_ms": 1} for name in "ab"]
+    events += [{"before": record(customerID="a"), "after": None, "op": "d"}, {"ts_ms": 1}]
+    values = [json.dumps({"schema": schema, "payload": event}).encode() for event in [*events, None, "text"]]
+    values += [json.dumps({"payload": event}).encode() for event in events] + [b"{}"]
+    found = read(*values, reader=JsonMessages(TELCO, envelope="payload.after"))
+    assert [row["customerID"] for row in customers(found)] == ["a", "b", "a", "b"]
+    rules = {2: "null", 3: "missing", 4: "null", 5: "not_an_object", 8: "null", 9: "missing", 10: "missing"}
+    assert rejected(found) == {FIRST + n: [f"envelope_{rule}"] for n, rule in rules.items()}
 
 
 def test_a_customers_messages_stay_in_order_though_they_are_written_in_two_ways():

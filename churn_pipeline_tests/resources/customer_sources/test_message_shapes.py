@@ -81,6 +81,10 @@ def test_the_record_of_an_envelope_has_the_columns():
     assert known.keys == 3 + len(record())
     (ids, *_) = known.columns([known.decode(b'{"op":"u","tenure":"any","after":' + written(customerID="c8") + b"}")])
     assert list(ids) == ["c8"]
+    deeper = shape({"payload": {"op": "c", "after": record()}, "schema": None}, "payload.after")
+    assert deeper.keys == 4 + len(record())
+    (ids, *_) = deeper.columns([deeper.decode(b'{"schema":1,"payload":{"op":"u","after":' + written() + b"}}")])
+    assert list(ids) == ["c"]
 
 
 def test_there_is_no_shape_without_a_column_that_must_be_there():

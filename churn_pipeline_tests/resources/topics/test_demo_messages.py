@@ -122,6 +122,7 @@ def test_event_times_fill_the_column_of_the_contract_or_else_the_timestamp_of_th
 def test_a_record_can_be_put_into_an_envelope():
     (plain,), (wrapped,) = values(stream(), 1), values(stream(envelope="payload"), 1)
     assert wrapped == {"payload": plain}
+    assert values(stream(envelope="payload.after"), 1) == [{"payload": {"after": plain}}]
 
 
 def test_without_a_key_column_or_a_value_in_it_messages_have_no_key():

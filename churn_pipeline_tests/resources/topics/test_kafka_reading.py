@@ -164,6 +164,11 @@ def test_a_topic_that_is_missing_is_an_error_that_names_the_nearest(kafka_broker
             ask(reader(f"{topic}x"))
 
 
+def test_a_name_that_no_topic_can_have_is_an_error_of_the_name_and_not_of_the_broker(kafka_broker, reader):
+    with pytest.raises(TopicMissing, match=r"'//customers'.*Invalid topic\. Create the topic, or correct its name"):
+        reader("//customers").watermarks()
+
+
 def test_a_broker_that_is_frozen_or_down_is_an_error_within_five_seconds(new_broker):
     broker = new_broker()
     wait_for(broker.bootstrap, create_topic(broker.bootstrap, "customers"))

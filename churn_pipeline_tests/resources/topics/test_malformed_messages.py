@@ -65,7 +65,7 @@ def rejected(contract: Contract, envelope: str | None, values: list[bytes | None
     return sorted(found)
 
 
-@pytest.mark.parametrize("envelope", [None, "payload"])
+@pytest.mark.parametrize("envelope", [None, "payload", "payload.after"])
 @pytest.mark.parametrize("name", ["telco", "every_kind"])
 def test_every_variant_is_rejected_alone_whatever_the_record(name, envelope, every_kind):
     contract = TELCO if name == "telco" else every_kind

@@ -22,7 +22,9 @@ from churn_pipeline_tests.resources.topics.builders import (
     failing,
     numbered,
     outgoing,
+    ranges,
     settle,
+    values,
     wait_for,
 )
 
@@ -91,6 +93,19 @@ def then(messages, do):
     """The messages, and something done when the publisher asks for more."""
     yield from messages
     do()
+
+
+def test_a_key_lies_in_the_partition_in_which_a_java_producer_puts_it(kafka_broker, make_topic):
+    shop = Shop(kafka_broker.bootstrap, make_topic(), wait_for(kafka_broker.bootstrap, make_topic(partitions=7), 7))
+    # What Kafka's own test says that murmur2 makes of these keys.
+    hashes = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536, b"abc": 479470107}
+    shop.publisher().publish(shop.batch(), [Outgoing(shop.predictions, key, key) for key in hashes])
+    assert sorted(shop.published()) == sorted(hashes)
+    reader = KafkaTopic(shop.connection, shop.predictions)
+    ends = reader.watermarks().end.items()
+    found = {p: values(reader.read(ranges(shop.predictions, {p: (0, end)}))) for p, end in ends}
+    for key, hashed in hashes.items():
+        assert key in found[(hashed & 0x7FFFFFFF) % 7]
 
 
 def test_offsets_are_committed_with_the_batch_that_they_belong_to(shop):
