@@ -29,7 +29,8 @@ def through(deployment, server, folder):
     )
 
 
-def test_a_server_and_one_process_say_the_same(deployment, spark_connect, tmp_path):
+def test_a_server_and_one_process_say_the_same_without_java(deployment, spark_connect, monkeypatch, tmp_path):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     folder = tmp_path / "in"
     for part in range(3):
         broken_csv(folder / f"{part}.csv", 400, seed=part)
