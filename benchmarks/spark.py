@@ -152,8 +152,8 @@ def _in_a_child(task: _Task) -> _Found:
 
 def _measured(task: _Task) -> _Found:
     """Be a child: open a session, score a few customers, then those that count."""
-    work = _by_mlflow(task) if task.engine == "udf" else _by_us(task)
     started = time.perf_counter()
+    work = _by_mlflow(task) if task.engine == "udf" else _by_us(task)
     work(_WARM_UP)
     start = time.perf_counter() - started
     took = [work(task.rows) for _ in range(1 if task.rows >= _LARGE else _ROUNDS)]
