@@ -14,6 +14,7 @@ _PARTS = {
     "floor": "tables.measure",
     "throughput": "throughput.measure",
     "topics": "topics.measure",
+    "spark": "spark.measure",
     "memory": "memory.measure",
     "load": "loads.measure",
     "single": "single.measure",
@@ -21,7 +22,7 @@ _PARTS = {
     "help": "starts.first_answer",
     "memory50": "memory.measure_50",
 }
-_BY_ROWS = ("kernel", "reasons", "floor", "throughput", "topics")
+_BY_ROWS = ("kernel", "reasons", "floor", "throughput", "topics", "spark")
 
 
 def main() -> int:

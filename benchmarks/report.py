@@ -21,6 +21,7 @@ _PACKAGES = (
     "deltalake",
     "dagster",
     "mlflow",
+    "pyspark",
 )
 
 

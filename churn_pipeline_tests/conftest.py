@@ -22,7 +22,13 @@ from churn_pipeline_tests.kafka.fixtures import (  # noqa: F401 - fixtures for a
     secured_broker,
 )
 from churn_pipeline_tests.resources.alert_servers import webhook
-from churn_pipeline_tests.spark.fixtures import SPARKS, same_champion, spark, spark_cluster  # noqa: F401 - fixtures for all
+from churn_pipeline_tests.spark.fixtures import (  # noqa: F401 - fixtures for all
+    SPARKS,
+    same_champion,
+    spark,
+    spark_cluster,
+    spark_connect,
+)
 
 #: An unmarked test that takes longer than this on two slow cores belongs to the slow tier.
 FAST_LIMIT_SECONDS = 30.0

@@ -14,8 +14,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from churn_pipeline.batches import Batch
@@ -25,7 +23,7 @@ from churn_pipeline.io_managers.base import Rows, TablePart, TableStore
 from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.read_ahead import read_ahead
 from churn_pipeline.resources.customer_sources.base import CustomerSource
-from churn_pipeline.resources.customer_sources.fingerprints import fingerprint_pairs
+from churn_pipeline.resources.customer_sources.fingerprints import Hashes, Seed, fingerprint_pairs, seeds_of_pairs
 from churn_pipeline.spark.mapping import Workers
 
 
@@ -81,16 +79,23 @@ class ReadPart:
 
 @dataclass(frozen=True)
 class _Ids:
-    """Fingerprints of the ids of a part of `customers`; runs on a worker."""
+    """Fingerprints of the ids of a part of `customers`; runs on a worker.
+
+    Attributes:
+        seeds: the same on every worker, so that an id of two parts is the same.
+    """
 
     column: str
+    seeds: tuple[Seed, Seed]
 
-    def __call__(self, part: TablePart) -> Iterator[tuple[npt.NDArray[np.int64], ...]]:
+    def __call__(self, part: TablePart) -> Iterator[tuple[Hashes, Hashes]]:
         for batch in part.stream([self.column]):
-            yield tuple(half.view(np.int64) for half in fingerprint_pairs(batch.column(0).drop_null()))
+            yield fingerprint_pairs(batch.column(0).drop_null(), self.seeds)
 
 
-def repeated_ids(workers: Workers, store: TableStore, files: Sequence[Any], batch: Batch, contract: Contract) -> int:
-    """Rows of `customers`, in files that nobody sees yet, whose id an earlier row has."""
+def repeated_ids(
+    workers: Workers, store: TableStore, files: Sequence[Any], rows: int, batch: Batch, contract: Contract
+) -> int:
+    """How many of so many rows of `customers`, in files that nobody sees yet, have the id of an earlier row."""
     parts = store.staged_parts("customers", Rows(batch, customers_schema(contract), files=files))
-    return workers.count_repeated(_Ids(contract.id.column), parts)
+    return workers.count_repeated(_Ids(contract.id.column, seeds_of_pairs()), parts, rows)

@@ -104,7 +104,7 @@ class Reading:
         files = ReadFiles(
             [file for part in found for file in part.customers], [file for part in found for file in part.rejected]
         )
-        repeated = repeated_ids(workers, store, files.customers, self._batch, self._contract)
+        repeated = repeated_ids(workers, store, files.customers, self._tally.read, self._batch, self._contract)
         self._say(sum(part.size for part in found), repeated)
         return files
 

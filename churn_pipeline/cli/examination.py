@@ -1,7 +1,7 @@
 """What `doctor` looks at, one function a thing: reachable, permitted, of which version, fitting the contract.
 
 Belongs here: looking without writing, and the fix in words. Does not: Kafka (`examination_kafka.py`), the daemon
-(`examination_daemon.py`), the table it is shown in (`doctor.py`).
+(`examination_daemon.py`), Spark (`examination_spark.py`), the table it is shown in (`doctor.py`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def examine(contract: str | None) -> list[Finding]:
     """Look at everything; what cannot be looked at because of an earlier fault says so."""
     from churn_pipeline.cli.examination_daemon import daemon_findings
     from churn_pipeline.cli.examination_kafka import kafka_findings
+    from churn_pipeline.cli.examination_spark import spark_findings
     from churn_pipeline.cli.scoring import deployment_of
 
     findings = [_python()]
@@ -44,6 +45,7 @@ def examine(contract: str | None) -> list[Finding]:
         found = found_by(subject, partial(look, deployment), findings)
         bearable = subject in dispensable and found.status == "fault"
         findings.append(replace(found, status="look") if bearable else found)
+    findings += spark_findings(deployment, findings)
     return [*findings, *kafka_findings(deployment), *daemon_findings(deployment)]
 
 

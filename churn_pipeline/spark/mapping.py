@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from churn_pipeline.errors import ChurnPipelineError, ScoringError
+from churn_pipeline.spark.repeated_keys import KEYS_PER_BUCKET, Pairs, count_keys, spread_keys
 from churn_pipeline.spark.sessions import OpenSession
 
 P = TypeVar("P")
@@ -73,13 +74,12 @@ class Workers:
     def __init__(self, session: OpenSession) -> None:
         self.where = session.where
         self._spark, self._folder = session.spark, session.folder
+        self._is_remote = session.is_remote
 
     @property
     def count(self) -> int:
         """How many parts are worked on at the same time, as far as Spark says."""
-        if hasattr(self._spark, "_jsc"):
-            return int(self._spark.sparkContext.defaultParallelism)
-        return _REMOTE
+        return _REMOTE if self._is_remote else int(self._spark.sparkContext.defaultParallelism)
 
     def send(self, value: R) -> Sent[R]:
         """Send a value to all workers; the same value is sent once."""
@@ -132,18 +132,21 @@ class Workers:
         run = partial(_run_with_rows, self.send((work, list(parts))), _versions())
         return _results(self._collected(made.mapInArrow(run, _RESULTS)), len(parts))
 
-    def count_repeated(self, keys: Callable[[P], Iterable[tuple[Any, ...]]], parts: Sequence[P]) -> int:
+    def count_repeated(self, keys: Callable[[P], Iterable[Pairs]], parts: Sequence[P], most: int) -> int:
         """How many keys of all parts are there already, counted where they are.
 
         Args:
-            keys: yields pairs of int64 arrays, each pair of numbers a key.
+            keys: yields pairs of uint64 arrays, each pair of numbers a key; the first is spread evenly.
+            most: keys there may be.
         """
         if not parts:
             return 0
-        run = partial(_keys, self.send((keys, list(parts))))
-        found = self._numbers(parts).mapInArrow(run, "first long, second long").groupBy("first", "second").count()
-        rows = self._collected(found.where("count > 1").selectExpr("sum(count - 1) AS repeated"))
-        return rows["repeated"][0].as_py() or 0
+        buckets = most // KEYS_PER_BUCKET + 1
+        spread = partial(spread_keys, self.send((keys, list(parts))), buckets)
+        found = self._numbers(parts).mapInArrow(spread, "bucket long, keys binary, repeated long")
+        # A row holds many keys: one a row, Spark's own grouping takes longer than everything else.
+        counted = found.repartition(buckets, "bucket").mapInArrow(count_keys, "repeated long")
+        return sum(self._collected(counted)["repeated"].to_pylist())
 
     def _numbers(self, parts: Sequence[Any]) -> Any:
         """The places of the parts, each of which is a task."""
@@ -207,15 +210,6 @@ def _rows(job: Sent[Any], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Reco
     for batch in batches:
         for number in batch.column(0).to_pylist():
             yield from rows(parts[number])
-
-
-def _keys(job: Sent[Any], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Be a task: yield the keys of parts."""
-    keys, parts = job.value()
-    for batch in batches:
-        for number in batch.column(0).to_pylist():
-            for first, second in keys(parts[number]):
-                yield pa.RecordBatch.from_arrays([pa.array(first), pa.array(second)], ["first", "second"])
 
 
 def _packed(number: int, result: Any) -> pa.RecordBatch:

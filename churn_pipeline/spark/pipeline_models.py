@@ -100,7 +100,7 @@ class PipelineClassifier:
         except spark_errors() as error:
             raise SparkModelUnreadable(
                 f"The Spark ML pipeline at {folder} cannot be loaded: {in_short(error)}. Save it again, with a Spark "
-                "that is not newer than this one."
+                "that is not newer than this one; through Spark Connect the server must see the same folder."
             ) from None
 
     def predict_proba(self, frame: pd.DataFrame) -> npt.NDArray[np.float64]:

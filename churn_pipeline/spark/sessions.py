@@ -37,6 +37,9 @@ _USUAL = {
 #: Where everything is on this machine, nothing is asked of its name or its network.
 _ON_THIS_MACHINE = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 
+#: By this PySpark knows that its functions are asked for Spark Connect.
+_CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"
+
 _lock = threading.RLock()
 _open: dict[SparkSettings, OpenSession] = {}
 
@@ -127,15 +130,42 @@ class OpenSession:
     folder: Path
 
     @property
+    def is_remote(self) -> bool:
+        """Whether it is one of Spark Connect."""
+        return not hasattr(self.spark, "_jsc")
+
+    @property
     def is_alive(self) -> bool:
-        """Whether it was closed by nobody, the cluster included."""
-        if not hasattr(self.spark, "_jsc"):  # Spark Connect
-            return not self.spark.is_stopped
+        """Whether it was closed by nobody, the cluster or the server included."""
+        if self.is_remote:
+            return not self.spark.is_stopped and self._answers()
         try:
             context = self.spark.sparkContext._jsc
             return context is not None and not context.sc().isStopped()
         except spark_errors():  # Java itself has ended
             return False
+
+    def _answers(self) -> bool:
+        """Whether the server of Spark Connect is there and knows the session, as one that was started anew does not."""
+        try:
+            # First, as PySpark would ask a server that is gone for ten minutes.
+            _check_reachable(self.where)
+        except SparkNotStarted:
+            return False
+        try:
+            return bool(self.spark.version)
+        except spark_errors():
+            return False
+
+    def close(self) -> None:
+        """Stop it, as far as its cluster or its server has not, and remove its files."""
+        if self.is_remote:
+            os.environ.pop(_CONNECT_MODE, None)
+            self.spark.release_session_on_close = self.is_alive
+        # One that its cluster has ended can be stopped no more.
+        with suppress(*spark_errors()):
+            self.spark.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def is_installed() -> bool:
@@ -151,6 +181,20 @@ def check_installed() -> None:
         )
 
 
+def check_startable(settings: SparkSettings) -> None:
+    """Look for what a session needs, without opening one.
+
+    Raises:
+        SparkNotInstalled, SparkNotStarted: it cannot be opened.
+    """
+    check_installed()
+    if settings.remote:
+        _check_connect()
+    else:
+        _check_java()
+    _check_reachable(settings.where)
+
+
 def open_session(settings: SparkSettings) -> OpenSession:
     """The session for these settings; a process has one at a time, so that one with others is closed first.
 
@@ -158,12 +202,10 @@ def open_session(settings: SparkSettings) -> OpenSession:
         SparkNotInstalled: there is no PySpark.
         SparkNotStarted: there is no Java, or nothing answers at the master or the server.
     """
-    check_installed()
     with _lock:
         if settings in _open and _open[settings].is_alive:
             return _open[settings]
-        _check_java(settings)
-        _check_reachable(settings)
+        check_startable(settings)
         close_session()
         _open[settings] = _started(settings)
         return _open[settings]
@@ -173,11 +215,7 @@ def close_session() -> None:
     """Stop the session of this process, if there is one."""
     with _lock:
         while _open:
-            _, session = _open.popitem()
-            # One that its cluster has ended can be stopped no more.
-            with suppress(*spark_errors()):
-                session.spark.stop()
-            shutil.rmtree(session.folder, ignore_errors=True)
+            _open.popitem()[1].close()
 
 
 def _started(settings: SparkSettings) -> OpenSession:
@@ -191,6 +229,9 @@ def _started(settings: SparkSettings) -> OpenSession:
             f"Spark could not be started at {settings.where}: {in_short(error)}. Look at what Java said above, "
             "at CHURN_SPARK_MASTER, CHURN_SPARK_REMOTE and CHURN_SPARK_CONF, or use backend sklearn."
         ) from None
+    if settings.remote:
+        # PySpark's functions heed it later than when the session is opened.
+        os.environ[_CONNECT_MODE] = "1"
     atexit.register(close_session)
     return OpenSession(session, settings.where, Path(tempfile.mkdtemp(prefix="churn-spark-")))
 
@@ -206,19 +247,27 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _check_java(settings: SparkSettings) -> None:
-    """A client of Spark Connect needs none; without it PySpark says only that its gateway has ended."""
+def _check_connect() -> None:
+    missing = [name for name in ("grpc", "grpc_status", "zstandard") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SparkNotInstalled(
+            f"PySpark's client of Spark Connect is not whole: {', '.join(missing)} cannot be imported. Install "
+            "churn-pipeline with the extra spark, or use backend sklearn."
+        )
+
+
+def _check_java() -> None:
+    """Without it PySpark says only that its gateway has ended."""
     home = os.environ.get("JAVA_HOME")
-    has_java = (Path(home) / "bin" / "java").is_file() if home else shutil.which("java") is not None
-    if not settings.remote and not has_java:
+    if not ((Path(home) / "bin" / "java").is_file() if home else shutil.which("java")):
         where = f"JAVA_HOME ({home}) has no bin/java" if home else "there is no java on the PATH"
         raise SparkNotStarted(
             f"Spark needs Java 17 or newer, and {where}. Install it, point JAVA_HOME at it, or use backend sklearn."
         )
 
 
-def _check_reachable(settings: SparkSettings) -> None:
-    found = re.match(r"(?:spark|sc)://([^/;]+)", settings.where)
+def _check_reachable(where: str) -> None:
+    found = re.match(r"(?:spark|sc)://([^/;]+)", where)
     if found is None:
         return
     # A standalone cluster may have several masters, one of which leads.
@@ -231,7 +280,7 @@ def _check_reachable(settings: SparkSettings) -> None:
         except (OSError, ValueError) as error:
             reasons.append(f"{address}: {error}")
     raise SparkNotStarted(
-        f"Nothing answers at {settings.where} ({'; '.join(reasons)}). Start it, correct CHURN_SPARK_MASTER or "
+        f"Nothing answers at {where} ({'; '.join(reasons)}). Start it, correct CHURN_SPARK_MASTER or "
         "CHURN_SPARK_REMOTE, or use backend sklearn."
     )
 

@@ -151,7 +151,8 @@ def train(
         spark: where Spark is, for engine `spark`.
 
     Raises:
-        TrainingDataUnfit, UnknownEstimator, SparkNotInstalled, SparkNotStarted: before anything is written.
+        TrainingDataUnfit, UnknownEstimator, ConnectCannotTrain, SparkNotInstalled, SparkNotStarted: before anything is
+            written.
         ModelError: registry or tracking cannot be reached or refuse; the alias has not moved.
     """
     inputs = signature(contract)

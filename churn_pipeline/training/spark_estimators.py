@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from churn_pipeline.contract.definition import Contract, nearest
+from churn_pipeline.errors import UsageError
 from churn_pipeline.spark.pipeline_models import PipelineClassifier
 from churn_pipeline.spark.sessions import SparkSettings, open_session
 from churn_pipeline.training.estimators import UnknownEstimator
@@ -25,6 +26,10 @@ SPARK_ESTIMATORS = ("logistic_regression", "gradient_boosting", "random_forest")
 _LABEL = "churned"
 
 
+class ConnectCannotTrain(UsageError):
+    """A Spark ML pipeline was to be trained through Spark Connect."""
+
+
 class SparkEstimator(PipelineClassifier):
     """A Spark ML pipeline before it is fitted, and after; scikit-learn can clone and cross-validate it.
 
@@ -35,7 +40,10 @@ class SparkEstimator(PipelineClassifier):
         contract: what customers are.
         estimator: one of `SPARK_ESTIMATORS`.
         seed: makes the fit repeatable.
-        spark: where Spark is.
+        spark: where Spark is; no Spark Connect.
+
+    Raises:
+        UnknownEstimator, ConnectCannotTrain
     """
 
     def __init__(self, contract: Contract, estimator: str, seed: int, spark: SparkSettings) -> None:
@@ -43,6 +51,11 @@ class SparkEstimator(PipelineClassifier):
             known = ", ".join(SPARK_ESTIMATORS)
             raise UnknownEstimator(
                 f"No estimator {estimator!r} on Spark{nearest(estimator, SPARK_ESTIMATORS)}. There are: {known}."
+            )
+        if spark.remote:
+            raise ConnectCannotTrain(
+                f"No Spark ML pipeline can be trained through {spark.remote}: MLflow stores one from a session with a "
+                "master alone. Set CHURN_SPARK_MASTER and leave CHURN_SPARK_REMOTE empty, or train with engine sklearn."
             )
         self.contract, self.estimator, self.seed, self.spark = contract, estimator, seed, spark
 

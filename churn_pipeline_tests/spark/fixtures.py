@@ -1,6 +1,7 @@
 """Fixtures of the Spark tier.
 
-Belongs here: where a test's Spark is. Does not: how a cluster runs (`standalone.py`).
+Belongs here: where a test's Spark is. Does not: how a cluster or a server runs (`standalone.py`,
+`connect_server.py`).
 
 Without Java such tests are skipped; where CI is set they fail.
 """
@@ -14,10 +15,11 @@ from collections.abc import Iterator
 import pytest
 
 from churn_pipeline.spark.sessions import SparkSettings, close_session
+from churn_pipeline_tests.spark.connect_server import ConnectServer
 from churn_pipeline_tests.spark.standalone import StandaloneCluster
 
 #: Fixtures that make a test one of the Spark tier.
-SPARKS = {"spark", "spark_cluster"}
+SPARKS = {"spark", "spark_cluster", "spark_connect"}
 
 
 def _require_java() -> None:
@@ -49,4 +51,13 @@ def spark_cluster() -> Iterator[StandaloneCluster]:
     _require_java()
     with StandaloneCluster() as cluster:
         yield cluster
+        close_session()
+
+
+@pytest.fixture(scope="module")
+def spark_connect() -> Iterator[ConnectServer]:
+    """A Spark Connect server with two threads as workers; may be killed."""
+    _require_java()
+    with ConnectServer() as server:
+        yield server
         close_session()

@@ -35,7 +35,7 @@ class StandaloneCluster:
     """
 
     def __init__(self, workers: int = 2, port: int | None = None, memory: str = "1g") -> None:
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._count, self._memory = workers, memory
         self._folder = Path(tempfile.mkdtemp(prefix="spark-cluster-"))
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -129,7 +129,7 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind((_HOST, 0))
         return int(listener.getsockname()[1])

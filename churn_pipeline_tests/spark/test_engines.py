@@ -123,6 +123,13 @@ def test_a_customer_that_the_model_refuses_is_unscored_on_workers_too(deployment
     same_tables(deployment, there)
 
 
+def test_an_id_that_comes_again_in_another_part_is_counted(deployment, spark, tmp_path):
+    for name in ("a", "b", "c", "d"):
+        customer_file(tmp_path / "in" / f"{name}.csv", 300)
+    row = score(on(deployment, spark, tmp_path / "spark"), source=str(tmp_path / "in")).row
+    assert (row.backend, row.rows_read, row.rows_duplicate) == ("spark", 1_200, 900)
+
+
 def test_auto_takes_spark_from_a_number_of_customers_on(deployment, spark, tmp_path):
     source = str(customer_file(tmp_path / "c.csv", 100))
     few = on(deployment, spark, tmp_path / "few", spark_rows="101")

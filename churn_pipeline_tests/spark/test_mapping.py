@@ -7,6 +7,7 @@ import pytest
 
 from churn_pipeline.errors import ScoringError
 from churn_pipeline.spark.mapping import SparkJobFailed, Workers, WorkersDiffer
+from churn_pipeline.spark.repeated_keys import KEYS_PER_BUCKET
 from churn_pipeline.spark.sessions import SparkSettings, close_session, open_session
 
 
@@ -64,10 +65,11 @@ def test_keys_that_come_again_are_counted_over_all_parts(workers):
     import numpy as np
 
     def keys(part):
-        yield np.array([1, 2, part]), np.array([5, 6, 7])
+        yield np.array([1, 2, part, 1], np.uint64), np.array([5, 6, 7, 6], np.uint64)
 
-    assert workers.count_repeated(keys, [10, 11, 10]) == 2 + 2 + 1
-    assert workers.count_repeated(keys, [10]) == 0
+    for most in (1, 5 * KEYS_PER_BUCKET):
+        assert workers.count_repeated(keys, [10, 11, 10], most) == 2 + 2 + 2 + 1
+        assert workers.count_repeated(keys, [10], most) == 0
 
 
 def test_workers_with_another_python_are_told_apart_from_work_that_failed(spark):

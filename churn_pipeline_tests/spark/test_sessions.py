@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,16 +55,20 @@ def test_a_missing_java_is_said_in_words(monkeypatch, tmp_path):
         open_session(SparkSettings("local[1]", conf={"spark.app.name": "without Java"}))
 
 
-# PySpark leaves the pipes of the process that it could not start.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_java_that_is_too_old_or_broken_is_said_in_words(monkeypatch, tmp_path):
+def test_java_that_is_too_old_or_broken_is_said_in_words(tmp_path):
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
     java.write_text("#!/bin/sh\nexit 1\n")
     java.chmod(0o755)
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(SparkNotStarted, match=r"could not be started at local\[1\]"):
-        open_session(SparkSettings("local[1]", conf={"spark.app.name": "broken Java"}))
+    # In a process of its own: PySpark starts Java once a process, whichever session asks first.
+    code = (
+        "from churn_pipeline.spark.sessions import SparkNotStarted, SparkSettings, open_session\n"
+        "try:\n    open_session(SparkSettings('local[1]'))\nexcept SparkNotStarted as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "JAVA_HOME": str(tmp_path)}
+    )
+    assert "could not be started at local[1]" in done.stdout
 
 
 def test_a_session_is_used_again_and_one_with_other_settings_takes_its_place(spark):
@@ -114,17 +119,25 @@ def test_without_pyspark_a_batch_is_scored_in_one_process_and_says_so(site_witho
     assert done.splitlines()[-1] == "sklearn (linear), in place of Spark (pyspark_missing)"
 
 
+def test_a_pyspark_without_its_client_of_spark_connect_says_what_is_missing(site_without):
+    done = site_without(
+        ("grpc_status", "zstandard"),
+        "from churn_pipeline.spark.sessions import SparkSettings, SparkNotInstalled, open_session\n"
+        "try:\n    open_session(SparkSettings(remote='sc://127.0.0.1:9'))\n"
+        "except SparkNotInstalled as error:\n    print(error)\n",
+    )
+    assert "grpc_status, zstandard cannot be imported" in done and "extra spark" in done
+
+
 @pytest.fixture
-def site_without_pyspark(tmp_path):
-    """Runs code where all packages are installed but PySpark."""
+def site_without(tmp_path):
+    """Runs code where all packages are installed but those whose files begin so."""
     import pyspark
 
-    site = Path(pyspark.__file__).parents[1]
-    for entry in site.iterdir():
-        if not entry.name.startswith(("pyspark", "py4j", "dagster_pyspark", "dagster_spark", "__editable__")):
-            (tmp_path / entry.name).symlink_to(entry)
-
-    def run(code: str) -> str:
+    def run(missing: tuple[str, ...], code: str) -> str:
+        for entry in Path(pyspark.__file__).parents[1].iterdir():
+            if not entry.name.startswith((*missing, "__editable__")):
+                (tmp_path / entry.name).symlink_to(entry)
         root = Path(__file__).parents[2]
         begin = f"import sys; sys.path += [{str(root)!r}, {str(tmp_path)!r}]\n"
         command = [sys.executable, "-I", "-S", "-c", begin + code]
@@ -133,3 +146,9 @@ def site_without_pyspark(tmp_path):
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def site_without_pyspark(site_without):
+    """Runs code where all packages are installed but PySpark."""
+    return partial(site_without, ("pyspark", "py4j", "dagster_pyspark", "dagster_spark"))

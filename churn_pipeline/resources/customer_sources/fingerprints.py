@@ -4,7 +4,7 @@ Belongs here: hashing Arrow text without making Python strings of it, which is m
 not: what is done with the numbers (`duplicates.py`, `checks.py`).
 
 But for `lasting_fingerprints` the numbers hold within one process only: they are seeded anew in each, so that nobody
-can make ids that collide.
+can make ids that collide. Processes that compare theirs are given the seeds of one.
 """
 
 import secrets
@@ -44,9 +44,18 @@ def lasting_fingerprints(texts: pa.Array) -> Hashes:
     return _hashed(texts, [_LASTING])[0]
 
 
-def fingerprint_pairs(texts: pa.Array) -> tuple[Hashes, Hashes]:
-    """Hash texts twice, independently: both numbers are equal for two different texts with a chance of 2⁻¹²⁸."""
-    first, second = _hashed(texts, [_seeds(0), _seeds(1)])
+def seeds_of_pairs() -> tuple[Seed, Seed]:
+    """What `fingerprint_pairs` starts from in this process."""
+    return _seeds(0), _seeds(1)
+
+
+def fingerprint_pairs(texts: pa.Array, seeds: tuple[Seed, Seed] | None = None) -> tuple[Hashes, Hashes]:
+    """Hash texts twice, independently: both numbers are equal for two different texts with a chance of 2⁻¹²⁸.
+
+    Args:
+        seeds: of the process with whose pairs these are compared; None: this one.
+    """
+    first, second = _hashed(texts, seeds or seeds_of_pairs())
     return first, second
 
 
