@@ -113,8 +113,8 @@ def _ratios(found: dict[tuple[str, int], _Found], sizes: tuple[int, ...]) -> Ite
     pays = next((size for size in sizes if found["two", size].both < found["local", size].both), None)
     where = "never on this machine" if pays is None else f"from {pays:,} rows on"
     yield Line(f"two workers ÷ one process, {most:,} rows", f"Spark pays {where}", local.both / two.both)
-    if _LARGE in sizes:
-        few = _LARGE // 10
+    few = _LARGE // 10
+    if {few, _LARGE} <= set(sizes):
         small, large = found["two", few].megabytes, found["two", _LARGE].megabytes
         said = f"{few:,} rows {small:,.0f} MB, {_LARGE:,} rows {large:,.0f} MB"
         yield Line("memory of Spark's driver, of ten times the rows", said, large / small, MEMORY_TARGET)
