@@ -73,8 +73,9 @@ def measure(rows: int | None) -> Iterator[Line]:
     found: dict[tuple[str, int], _Found] = {}
     try:
         with (
-            StandaloneCluster(workers=1, memory=_EXECUTOR_MEMORY) as one,
-            StandaloneCluster(workers=2, memory=_EXECUTOR_MEMORY) as two,
+            # A worker's Python reads, works and writes in threads: unpinned, one of them uses two cores.
+            StandaloneCluster(workers=1, memory=_EXECUTOR_MEMORY, pinned=True) as one,
+            StandaloneCluster(workers=2, memory=_EXECUTOR_MEMORY, pinned=True) as two,
         ):
             masters = {"local": "", "one": one.master, "two": two.master, "udf": two.master}
             _in_a_child(_Task("local", _WARM_UP, "", str(folder)))

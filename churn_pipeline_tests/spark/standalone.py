@@ -32,9 +32,12 @@ class StandaloneCluster:
 
     Args:
         port: of the master; None: a free one.
+        memory: of each worker's executor.
+        pinned: whether the processes of each worker share one core of the machine and use no other.
     """
 
-    def __init__(self, workers: int = 2, port: int | None = None, memory: str = "1g") -> None:
+    def __init__(self, workers: int = 2, port: int | None = None, memory: str = "1g", *, pinned: bool = False) -> None:
+        self._pinned = pinned
         self.port = port or free_port()
         self._count, self._memory = workers, memory
         self._folder = Path(tempfile.mkdtemp(prefix="spark-cluster-"))
@@ -54,11 +57,14 @@ class StandaloneCluster:
         try:
             self._start("master.Master", "--host", _HOST, "--port", str(self.port), "--webui-port", "0")
             self._wait("I have been elected leader", 1)
-            for _ in range(self._count):
-                self._start(
+            for core in range(self._count):
+                worker = self._start(
                     "worker.Worker", self.master, "--host", _HOST, "--cores", "1", "--memory", self._memory,
                     "--webui-port", "0", "--work-dir", str(self._folder / "work"),
                 )  # fmt: skip
+                if self._pinned:
+                    # While it is a script still: every process and thread that it starts inherits it.
+                    psutil.Process(worker.pid).cpu_affinity([core])
             self._wait("Successfully registered with master", self._count)
         except BaseException:
             self.close()
@@ -89,23 +95,23 @@ class StandaloneCluster:
         while all(process.poll() is None for process in self._processes):
             time.sleep(0.5)
 
-    def _start(self, name: str, *arguments: str) -> None:
+    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         import pyspark
 
         script = Path(pyspark.__file__).parent / "bin" / "spark-class"
         environment = {**os.environ, "SPARK_LOCAL_IP": _HOST, "PYSPARK_PYTHON": sys.executable}
         with self.log.open("ab") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    [str(script), f"org.apache.spark.deploy.{name}", *arguments],
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    # A terminal's Ctrl-C ends them in order, by `close`.
-                    start_new_session=True,
-                )
+            process = subprocess.Popen(
+                [str(script), f"org.apache.spark.deploy.{name}", *arguments],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A terminal's Ctrl-C ends them in order, by `close`.
+                start_new_session=True,
             )
+        self._processes.append(process)
+        return process
 
     def _wait(self, words: str, times: int) -> None:
         give_up_at = time.monotonic() + START_SECONDS
