@@ -141,7 +141,7 @@ def plan_scoring(deployment: Deployment, request: Request) -> Plan:
     model = deployment.model_registry().resolve(
         defaults.model_name, asked, contract, may_fall_back=inference.may_fall_back
     )
-    choice = inference.choose(request.backend or defaults.backend, model=model)
+    choice = inference.choose(request.backend or defaults.backend, source.about(batch), model)
     kernel, most = choice.engine.plan(model), defaults.reasons if request.reasons is None else request.reasons
     store = deployment.table_store()
     return Plan(

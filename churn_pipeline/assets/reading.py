@@ -82,7 +82,7 @@ class Reading:
                 yield part.customers
             self._tally.finish()
             repeated += register.repeated()
-        self._say(size, repeated)
+        self._say(size, repeated, None)
 
     def on_workers(self, workers: Workers, store: TableStore) -> ReadFiles | None:
         """Let workers read, each a part; None where one process must: it sees all ids, or the source is its own.
@@ -105,10 +105,10 @@ class Reading:
             [file for part in found for file in part.customers], [file for part in found for file in part.rejected]
         )
         repeated = repeated_ids(workers, store, files.customers, self._tally.read, self._batch, self._contract)
-        self._say(sum(part.size for part in found), repeated)
+        self._say(sum(part.size for part in found), repeated, workers)
         return files
 
-    def _say(self, size: int, repeated: int) -> None:
+    def _say(self, size: int, repeated: int, workers: Workers | None) -> None:
         batch, tally = self._batch, self._tally
         self.notes.update(
             bytes_read=size if batch.size is None else batch.size,
@@ -127,6 +127,7 @@ class Reading:
                 "rows_duplicate": repeated,
                 "cells_cleaned": sum(tally.cleaned.values()),
                 "bytes_read": self.notes["bytes_read"],
+                "read_by": "this process" if workers is None else f"workers of {workers.where}",
             }
         )
 

@@ -70,6 +70,10 @@ class CustomerSource(ABC):
     def finish(self, batch: Batch) -> None:  # noqa: B027 - files can be scored again and again
         """Say, after everything that follows from the batch, that it is done; a topic then gives out the next one."""
 
+    def about(self, batch: Batch) -> int | None:  # noqa: ARG002
+        """About how many rows a batch has, found out without reading them; None if nobody knows."""
+        return None
+
     def parts(self, batch: Batch, count: int) -> Sequence[Batch] | None:  # noqa: ARG002
         """A batch as about `count` smaller ones, in its order, for `read` in any process that reaches the source.
 

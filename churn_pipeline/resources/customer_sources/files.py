@@ -51,6 +51,8 @@ FORMATS = {
 }
 
 _FORMAT_OF = {suffix: name for name, known in FORMATS.items() for suffix in known.suffixes}
+#: About: those of a customer of the Telco contract.
+_BYTES_OF_A_ROW = {"csv": 170, "jsonl": 480}
 _COMPRESSED = frozenset({".bz2", ".gz", ".xz", ".zip", ".zst"})
 
 
@@ -97,6 +99,13 @@ class FileSource(CustomerSource):
     def columns(self, batch: Batch) -> dict[str, list[str]]:
         """Names of the columns by path; a JSON Lines file without an object is left out."""
         return self._columns(batch, ())
+
+    def about(self, batch: Batch) -> int:
+        """Rows of Parquet files as their footers have them; of text, what files of that size have."""
+        assert isinstance(batch, FileBatch)
+        if batch.format == "parquet":
+            return sum(parquet_files.rows(Path(bound.path)) for bound in batch.files)
+        return batch.size // _BYTES_OF_A_ROW[batch.format]
 
     def parts(self, batch: Batch, count: int) -> list[FilePart] | None:
         """Files, and Parquet files by their row groups: only a whole CSV file says where its rows begin.

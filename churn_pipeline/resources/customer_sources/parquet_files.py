@@ -46,6 +46,16 @@ def row_groups(path: Path) -> int:
         return int(file.num_row_groups)
 
 
+def rows(path: Path) -> int:
+    """How many rows a file has.
+
+    Raises:
+        SourceUnreadable: see `columns`.
+    """
+    with _opened(path) as file:
+        return int(file.metadata.num_rows)
+
+
 def read(
     path: Path, contract: Contract, *, with_label: bool = False, groups: range | None = None
 ) -> Generator[SourceRows, None, None]:

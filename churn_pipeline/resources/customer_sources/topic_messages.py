@@ -90,6 +90,11 @@ class TopicSource(CustomerSource):
         assert isinstance(batch, OffsetBatch)
         self._planner.finish(batch)
 
+    def about(self, batch: Batch) -> int:
+        """Offsets; markers and compaction can leave fewer messages."""
+        assert isinstance(batch, OffsetBatch)
+        return sum(r.offsets for r in batch.ranges)
+
     def parts(self, batch: Batch, count: int) -> list[OffsetBatch] | None:
         """Ranges of offsets; None where a secret is needed to read them."""
         assert isinstance(batch, OffsetBatch)

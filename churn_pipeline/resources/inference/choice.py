@@ -92,7 +92,7 @@ class Inference:
         """Find what scores for a backend's name; opens a Spark session if that is what is asked for.
 
         Args:
-            rows: customers to score, as far as they are known.
+            rows: customers to score, or about as many; None if nobody knows.
             model: what scores them, as far as it is known; a Spark ML pipeline is scored by Spark whatever was asked.
 
         Raises:

@@ -1,13 +1,16 @@
 """Which files a location names, and files that change under the reader."""
 
+import json
 import os
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
-from churn_pipeline.contract.definition import MissingColumn
+from churn_pipeline.contract.definition import Contract, MissingColumn
 from churn_pipeline.resources.customer_sources.base import (
     CustomerSource,
     SourceChanged,
@@ -18,6 +21,7 @@ from churn_pipeline.resources.customer_sources.base import (
     SourceUnreadable,
 )
 from churn_pipeline.resources.customer_sources.files import FileSource
+from churn_pipeline.sample import sample
 from churn_pipeline_tests.resources.customer_sources.shops import (
     CONTRACT,
     SHOPS,
@@ -219,3 +223,39 @@ def test_a_reader_that_stops_early_raises_nothing(tmp_path: Path):
     rows = source.read(source.plan(), CONTRACT)
     next(iter(rows))
     rows.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("suffix", "off_by"), [(".parquet", 0.0), (".csv", 0.3), (".jsonl", 0.3)])
+def test_how_many_rows_there_are_is_about_known_without_reading_them(tmp_path, suffix, off_by):
+    rows = sample(Contract.load("telco"), 500, seed=1)
+    for n in range(2):
+        path = tmp_path / f"{n}{suffix}"
+        if suffix == ".parquet":
+            pq.write_table(rows, path)
+        elif suffix == ".csv":
+            pa_csv.write_csv(rows, path)
+        else:
+            path.write_text("".join(json.dumps(record) + "\n" for record in rows.to_pylist()))
+    source = FileSource(str(tmp_path))
+    assert abs(source.about(source.plan()) - 1_000) <= off_by * 1_000
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_parts_of_a_batch_are_its_rows_in_their_order(tmp_path, count):
+    contract = Contract.load("telco")
+    for n in range(2):
+        pq.write_table(sample(contract, 400, seed=n), tmp_path / f"{n}.parquet", row_group_size=90)
+    source = FileSource(str(tmp_path))
+    batch = source.plan()
+    parts = source.parts(batch, count)
+    found = [rows for part in parts for rows in source.read(part, contract)]
+    whole = list(source.read(batch, contract))
+    for places in (lambda rows: rows.positions.to_pylist(), lambda rows: rows.rows.column(0).to_pylist()):
+        assert [n for rows in found for n in places(rows)] == [n for rows in whole for n in places(rows)]
+    assert len(parts) == (10 if count == 100 else 2)
+
+
+def test_the_first_rows_of_a_batch_are_no_parts(tmp_path):
+    pq.write_table(sample(Contract.load("telco"), 40), tmp_path / "c.parquet")
+    source = FileSource(str(tmp_path))
+    assert source.parts(source.plan(limit=7), 4) is None
