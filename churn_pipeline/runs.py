@@ -137,10 +137,9 @@ def plan_scoring(deployment: Deployment, request: Request) -> Plan:
     columns = source.columns(batch)
     for partition, present in columns.items():
         contract.check_columns(present, partition)
-    inference, asked = deployment.inference(), request.model or defaults.alias
-    model = deployment.model_registry().resolve(
-        defaults.model_name, asked, contract, may_fall_back=inference.may_fall_back
-    )
+    inference, registry = deployment.inference(), deployment.model_registry()
+    asked = request.model or defaults.alias
+    model = registry.resolve(defaults.model_name, asked, contract, may_fall_back=inference.may_fall_back)
     choice = inference.choose(request.backend or defaults.backend, source.about(batch), model)
     kernel, most = choice.engine.plan(model), defaults.reasons if request.reasons is None else request.reasons
     store = deployment.table_store()
