@@ -140,7 +140,7 @@ def plan_scoring(deployment: Deployment, request: Request) -> Plan:
     inference, registry = deployment.inference(), deployment.model_registry()
     asked = request.model or defaults.alias
     model = registry.resolve(defaults.model_name, asked, contract, may_fall_back=inference.may_fall_back)
-    choice = inference.choose(request.backend or defaults.backend, source.about(batch), model)
+    choice = inference.choose(request.backend or defaults.backend, lambda: source.about(batch), model)
     kernel, most = choice.engine.plan(model), defaults.reasons if request.reasons is None else request.reasons
     store = deployment.table_store()
     return Plan(

@@ -99,7 +99,7 @@ def customers(
     context.instance.add_run_tags(context.run.run_id, {BATCH_TAG: batch.id})
     tally = Tally(read_limit(config.reject_limit, defaults.reject_limit))
     reading = Reading(source, batch, contract, tally, policy_of(config.duplicates or defaults.duplicates), progress)
-    choice = inference.choose(config.backend or defaults.backend, source.about(batch))
+    choice = inference.choose(config.backend or defaults.backend, lambda: source.about(batch))
     version = dg.DataVersion(batch.id)
     with Spill(rejected_schema(contract)) as rejected:
         kept = Rows(batch, customers_schema(contract), notes=reading.notes, metadata=reading.metadata)

@@ -82,7 +82,7 @@ def churn_predictions(
     progress: dg.ResourceParam[Progress],
 ) -> Iterator[dg.MaterializeResult[Rows]]:
     """Score one batch of customers."""
-    choice = inference.choose(config.backend or defaults.backend, customers.rows, churn_model)
+    choice = inference.choose(config.backend or defaults.backend, lambda: customers.rows, churn_model)
     most = defaults.reasons if config.reasons is None else config.reasons
     say = context.log.warning if choice.is_warned else context.log.info
     say("Scoring %d customers with %s. %s", customers.rows, churn_model, choice.reason)

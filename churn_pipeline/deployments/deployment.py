@@ -33,11 +33,12 @@ from churn_pipeline.resources.customer_sources.base import CustomerSource
 from churn_pipeline.resources.customer_sources.files import FileSource
 from churn_pipeline.resources.customer_sources.topic_messages import TopicSource
 from churn_pipeline.resources.experiment_tracking import MlflowTracking
-from churn_pipeline.resources.inference.choice import Fallback, Inference
+from churn_pipeline.resources.inference.choice import Inference
 from churn_pipeline.resources.inference.plans import Plans
 from churn_pipeline.resources.mlflow_registry import MlflowRegistry
 from churn_pipeline.resources.topics.kafka_publishing import KafkaPublisher
 from churn_pipeline.resources.topics.kafka_reading import KafkaTopic
+from churn_pipeline.spark.sessions import Fallback
 
 _EXPORTS: dict[str, Callable[[str], TableStore]] = {
     "csv": CsvFiles,

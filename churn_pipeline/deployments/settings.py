@@ -18,7 +18,8 @@ from churn_pipeline.deployments.fields import SECRET, SettingInvalid, setting
 from churn_pipeline.deployments.kafka_settings import KafkaSettings
 from churn_pipeline.deployments.spark_settings import ClusterSettings
 from churn_pipeline.resources.customer_sources.duplicates import POLICIES
-from churn_pipeline.resources.inference.choice import BACKENDS, FALLBACKS
+from churn_pipeline.resources.inference.choice import BACKENDS
+from churn_pipeline.spark.sessions import FALLBACKS
 
 #: Formats in which predictions can also be written.
 EXPORTS = ("csv", "jsonl", "parquet")

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from churn_pipeline.deployments.fields import SECRET, setting, whole_number
-from churn_pipeline.resources.inference.choice import FALLBACKS
-from churn_pipeline.spark.sessions import SparkSettings
+from churn_pipeline.spark.sessions import FALLBACKS, SparkSettings
 
 
 @dataclass(frozen=True)

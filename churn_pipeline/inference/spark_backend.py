@@ -7,7 +7,7 @@ Belongs here: loading both, and saying which of them scores. Does not: what a pi
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from churn_pipeline.kernel.score import score
 from churn_pipeline.records import record_batch, type_of
 from churn_pipeline.reference_sample import reference_sample
 from churn_pipeline.spark.pipeline_models import PipelineClassifier
-from churn_pipeline.spark.sessions import SparkSettings, open_session
+from churn_pipeline.spark.sessions import Fallback, SparkSettings, open_session
 
 #: Made-up customers whom both the pipeline and what may stand in for it score.
 _COMPARED = 200
@@ -52,7 +52,7 @@ class SparkBackend(ModelBackend):
         model_path: str,
         fallback_path: str | None = None,
         spark_session: Any = None,
-        fallback: Literal["allow", "warn", "forbid"] = "warn",
+        fallback: Fallback = "warn",
     ) -> None:
         """
         Args:

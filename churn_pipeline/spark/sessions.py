@@ -19,9 +19,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from churn_pipeline.errors import SparkCannotScore, UsageError
+
+#: What happens where Spark cannot score: something else does, without or with a warning, or nothing.
+Fallback = Literal["allow", "warn", "forbid"]
+FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
 
 #: So long may a master or a Spark Connect server take to accept a connection; Spark itself would try for a minute.
 _CONNECT_SECONDS = 5.0

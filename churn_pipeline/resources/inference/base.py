@@ -19,12 +19,10 @@ class Engine(ABC):
     """One way to run the kernel.
 
     Attributes:
-        backend: what stands on every prediction row.
         canary: what came of scoring the first customers twice; None before, and where nothing stands in for the
             estimator.
     """
 
-    backend: str
     canary: Comparison | None
 
     @abstractmethod

@@ -5,8 +5,8 @@ Belongs here: the choice, and what stands in for Spark. Does not: the engine (`l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from churn_pipeline.errors import SparkCannotScore, UsageError
 from churn_pipeline.kernel.model_version import ModelVersion
@@ -14,13 +14,9 @@ from churn_pipeline.kernel.plan import Plan
 from churn_pipeline.resources.inference.local import LocalEngine
 from churn_pipeline.resources.inference.plans import Plans
 from churn_pipeline.spark.mapping import Workers
-from churn_pipeline.spark.sessions import SparkSettings, open_session
+from churn_pipeline.spark.sessions import Fallback, SparkSettings, open_session
 
 BACKENDS = ("sklearn", "spark", "auto")
-
-#: What happens where Spark cannot score: another engine does, without or with a warning, or nothing.
-Fallback = Literal["allow", "warn", "forbid"]
-FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
 
 
 class UnknownBackend(UsageError):
@@ -88,11 +84,14 @@ class Inference:
         """The largest difference of two versions' probabilities over made-up customers."""
         return self._plans.difference(one, other)
 
-    def choose(self, backend: str, rows: int | None = None, model: ModelVersion | None = None) -> Choice:
+    def choose(
+        self, backend: str, rows: Callable[[], int | None] = lambda: None, model: ModelVersion | None = None
+    ) -> Choice:
         """Find what scores for a backend's name; opens a Spark session if that is what is asked for.
 
         Args:
-            rows: customers to score, or about as many; None if nobody knows.
+            rows: finds out how many customers, or about as many, there are to score, None if nobody knows; is asked
+                only if they decide.
             model: what scores them, as far as it is known; a Spark ML pipeline is scored by Spark whatever was asked.
 
         Raises:
@@ -113,10 +112,11 @@ class Inference:
             return self._by_size(engine, rows)
         raise UnknownBackend(f"Unknown backend {backend!r}. Use one of {', '.join(BACKENDS)}.")
 
-    def _by_size(self, engine: LocalEngine, rows: int | None) -> Choice:
+    def _by_size(self, engine: LocalEngine, count: Callable[[], int | None]) -> Choice:
         limit = self._spark_rows
         if limit is None:
             return Choice(engine, "auto", "CHURN_SPARK_ROWS names no number of customers from which on Spark pays.")
+        rows = count()
         if rows is None or rows < limit:
             how_many = "The number of customers is not known yet" if rows is None else f"{rows:,} customers"
             return Choice(engine, "auto", f"{how_many}: Spark pays from {limit:,} on.")

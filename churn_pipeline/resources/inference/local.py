@@ -30,8 +30,6 @@ class PlanSource(Protocol):
 class LocalEngine(Engine):
     """Scores in this process, one record batch after the other. One engine is one run's."""
 
-    backend = "sklearn"
-
     def __init__(self, plans: PlanSource) -> None:
         self._plans = plans
         self.canary: Comparison | None = None

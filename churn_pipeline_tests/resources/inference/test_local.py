@@ -40,6 +40,13 @@ def engine_of(registry):
     return Inference(Plans(registry, CONTRACT)).choose("sklearn").engine
 
 
+def test_nobody_counts_customers_where_their_number_decides_nothing(registered):
+    registry, _, _ = registered
+    inference = Inference(Plans(registry, CONTRACT), spark_rows=10)
+    assert inference.choose("sklearn", pytest.fail).backend == "sklearn"
+    assert inference.choose("auto", lambda: 9).reason.startswith("9 customers")
+
+
 def test_the_plan_is_proven_once_and_its_proof_stands_with_the_version(registered):
     registry, _, version = registered
     plan = engine_of(registry).plan(version)
