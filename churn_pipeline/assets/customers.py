@@ -6,6 +6,7 @@ Belongs here: planning, wrapping for Dagster. Does not: the pass (`reading.py`),
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -14,6 +15,7 @@ from pydantic import Field
 from churn_pipeline.assets.columns import column_schema
 from churn_pipeline.assets.defaults import RunDefaults
 from churn_pipeline.assets.reading import Reading
+from churn_pipeline.assets.scored_ahead import ScoredAhead
 from churn_pipeline.assets.topics import customer_messages
 from churn_pipeline.batches import Batch
 from churn_pipeline.contract.definition import Contract
@@ -87,6 +89,7 @@ def customers(
     defaults: dg.ResourceParam[RunDefaults],
     inference: dg.ResourceParam[Inference],
     progress: dg.ResourceParam[Progress],
+    scored_ahead: dg.ResourceParam[ScoredAhead],
     table_store: dg.ResourceParam[TableStore],
 ) -> Iterator[dg.MaterializeResult[Rows]]:
     """Read one batch of the source and split it by the contract."""
@@ -99,7 +102,8 @@ def customers(
     context.instance.add_run_tags(context.run.run_id, {BATCH_TAG: batch.id})
     tally = Tally(read_limit(config.reject_limit, defaults.reject_limit))
     reading = Reading(source, batch, contract, tally, policy_of(config.duplicates or defaults.duplicates), progress)
-    choice = inference.choose(config.backend or defaults.backend, lambda: source.about(batch))
+    about = partial(source.about, batch)
+    choice = inference.choose(config.backend or defaults.backend, about)
     version = dg.DataVersion(batch.id)
     with Spill(rejected_schema(contract)) as rejected:
         kept = Rows(batch, customers_schema(contract), notes=reading.notes, metadata=reading.metadata)
@@ -107,7 +111,8 @@ def customers(
         if choice.workers and (files := reading.on_workers(choice.workers, table_store)):
             kept, left = replace(kept, files=files.customers), replace(left, files=files.rejected)
         else:
-            kept, left = replace(kept, stream=reading.here(rejected)), replace(left, stream=rejected.stream())
+            stream = scored_ahead.beside(reading.here(rejected), batch, about, contract, table_store, progress)
+            kept, left = replace(kept, stream=stream), replace(left, stream=rejected.stream())
         yield dg.MaterializeResult(asset_key="customers", value=kept, data_version=version)
         metadata = {
             "dagster/column_schema": column_schema(left.schema, contract),

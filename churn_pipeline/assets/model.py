@@ -9,7 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from churn_pipeline.assets.defaults import RunDefaults
-from churn_pipeline.assets.reasons import reasons_asked
+from churn_pipeline.assets.scored_ahead import Expected, ScoredAhead
+from churn_pipeline.assets.scoring_step import SCORING_STEP, reasons_asked, scoring_config
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.kernel.explanations.reasons import explanation_of
 from churn_pipeline.kernel.model_version import ModelVersion
@@ -42,6 +43,7 @@ def churn_model(
     inference: dg.ResourceParam[Inference],
     contract: dg.ResourceParam[Contract],
     defaults: dg.ResourceParam[RunDefaults],
+    scored_ahead: dg.ResourceParam[ScoredAhead],
 ) -> dg.MaterializeResult[ModelVersion]:
     """The model version that scores: its alias resolved once, held against the contract, its example scored."""
     # First thing in a run, so that one that is killed is not taken for one that goes on.
@@ -49,8 +51,11 @@ def churn_model(
     asked = config.alias_or_version or defaults.alias
     version = model_registry.resolve(defaults.model_name, asked, contract, may_fall_back=inference.may_fall_back)
     context.log.info("%s is %s, threshold %.3g.", asked, version, version.threshold)
-    if reasons_asked(context.run.run_config, defaults.reasons):
+    if most := reasons_asked(context.run.run_config, defaults.reasons):
         explanation_of(inference.plan(version))
+    if SCORING_STEP in [node.name for node in context.job_def.nodes]:
+        backend = scoring_config(context.run.run_config).get("backend") or defaults.backend
+        scored_ahead.expected = Expected(version, most, lambda rows: inference.choose(backend, rows, version))
     # The version is the data: `champion` moving to another one makes everything below stale.
     return dg.MaterializeResult(
         value=version,

@@ -1,36 +1,31 @@
 """A batch scored in parts, on the workers of a cluster: what one worker does, and what its caller gets.
 
 A worker opens its part of `customers` by itself, scores it as one process would score all of it, and leaves files that
-nobody sees; only their names, and sums, come back. Whoever called shows the files of all parts in one commit. What a
-worker left that died, or that was slower than another one, is swept by maintenance.
+nobody sees (`scored_part.py`). Whoever called shows the files of all parts in one commit. What a worker left that died,
+or that was slower than another one, is swept by maintenance.
 
-Belongs here: that function of a part. Does not: rows (`prediction_rows.py`), the workers (`spark/`), the commit
-(`io_managers/`).
+Belongs here: that function of a part. Does not: its files (`scored_part.py`), the workers (`spark/`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.assets.prediction_rows import PredictionRows, Summary, needed, predictions_schema, unscored_schema
-from churn_pipeline.batches import Batch
-from churn_pipeline.contract.definition import Contract
-from churn_pipeline.io_managers.base import Rows, TableHandle, TablePart, TableStore
-from churn_pipeline.io_managers.spill import Spill
+from churn_pipeline.assets.scored_part import PredictionFiles, ScoredPart, Scorer
+from churn_pipeline.io_managers.base import TableHandle, TablePart
 from churn_pipeline.kernel.canary import PlanDisproved
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan
-from churn_pipeline.kernel.proof import Comparison
 from churn_pipeline.kernel.rows import ARROW_TYPES, as_signature
 from churn_pipeline.kernel.score import scored
+from churn_pipeline.progress import Progress
 from churn_pipeline.read_ahead import read_ahead
 from churn_pipeline.resources.inference.local import LocalEngine
 from churn_pipeline.spark.mapping import Sent, Workers
@@ -44,61 +39,17 @@ _LEFT_OUT = ("RefusedByStage", "a stage of the Spark ML pipeline does not take a
 
 
 @dataclass(frozen=True)
-class ScoredPart:
-    """What became of a part.
-
-    Attributes:
-        predictions, left: files of `churn_predictions` and `unscored_customers` (see `Rows.files`).
-        unscored: rows in `left`.
-        canary: of its first customers.
-    """
-
-    predictions: Sequence[Any]
-    left: Sequence[Any]
-    summary: Summary
-    unscored: int
-    canary: Comparison | None
-
-
-@dataclass(frozen=True)
-class _Tables:
-    """Writes a part of a batch into files of both tables that nobody sees yet.
-
-    Attributes:
-        columns: what is read of the customers.
-        constants, most: see `PredictionRows`.
-    """
-
-    store: TableStore
-    batch: Batch
-    model: ModelVersion
-    contract: Contract
-    columns: Sequence[str]
-    constants: dict[str, Any]
-    most: int
-
-    def write(self, scored: Iterable[pa.RecordBatch]) -> ScoredPart:
-        """Write what the kernel says of the part's customers."""
-        with Spill(unscored_schema(self.contract)) as unscored:
-            rows = PredictionRows(self.contract, self.constants, self.most, unscored)
-            kept = Rows(self.batch, predictions_schema(self.contract), rows.of(scored))
-            predictions = self.store.stage("churn_predictions", kept)
-            left = self.store.stage("unscored_customers", Rows(self.batch, unscored.schema, unscored.stream()))
-        return ScoredPart(predictions, left, rows.summary, unscored.rows, None)
-
-
-@dataclass(frozen=True)
 class _ByPlan:
     """Scores a part by a plan; runs on a worker."""
 
-    tables: _Tables
+    files: PredictionFiles
+    columns: Sequence[str]
     plan: Sent[Plan]
 
     def __call__(self, part: TablePart) -> ScoredPart:
-        engine = LocalEngine(_SentPlan(self.plan.value()))
-        with closing(read_ahead(part.stream(self.tables.columns), depth=2)) as ahead:
-            found = self.tables.write(engine.score(ahead, self.tables.model, self.tables.most))
-        return replace(found, canary=engine.canary)
+        score = Scorer(self.files, LocalEngine(_SentPlan(self.plan.value())), Progress())
+        with closing(read_ahead(part.stream(self.columns), depth=2)) as ahead:
+            return score(ahead)
 
 
 @dataclass(frozen=True)
@@ -123,53 +74,50 @@ class _Inputs:
 class _ByAnswers:
     """Joins a part with what a Spark ML pipeline said of it; runs on a worker."""
 
-    tables: _Tables
+    files: PredictionFiles
+    columns: Sequence[str]
 
     def __call__(self, part: TablePart, answers: Iterator[pa.RecordBatch]) -> ScoredPart:
         found = pa.Table.from_batches(answers, _ANSWERS)
         places, probabilities = found[PLACE].to_numpy(), found[PROBABILITY].to_numpy()
-        return self.tables.write(self._scored(part, places, probabilities))
+        return self.files.write(self._scored(part, places, probabilities))
 
     def _scored(
         self, part: TablePart, places: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]
     ) -> Iterator[pa.RecordBatch]:
         """A customer without an answer was left out by a stage of the pipeline."""
         done = 0
-        for batch in part.stream(self.tables.columns):
+        for batch in part.stream(self.columns):
             first, end = np.searchsorted(places, [done, done + batch.num_rows])
             probability = np.full(batch.num_rows, np.nan)
             probability[places[first:end] - done] = probabilities[first:end]
             # Written so that NaN is none of them either.
             left = np.flatnonzero(~((probability >= 0) & (probability <= 1)))
             probability[left] = np.nan
-            yield scored(batch, self.tables.model, probability, dict.fromkeys(left.tolist(), _LEFT_OUT))
+            yield scored(batch, self.files.model, probability, dict.fromkeys(left.tolist(), _LEFT_OUT))
             done += batch.num_rows
 
 
 def score_on_workers(
-    workers: Workers,
-    engine: LocalEngine,
-    customers: TableHandle,
-    model: ModelVersion,
-    contract: Contract,
-    constants: dict[str, Any],
-    most: int,
+    workers: Workers, engine: LocalEngine, customers: TableHandle, columns: Sequence[str], files: PredictionFiles
 ) -> list[ScoredPart]:
     """Score a batch on workers, in parts that are in its order.
+
+    Args:
+        columns: what is read of the customers.
 
     Raises:
         PlanDisproved: on some worker tables and estimator differ; the version is pinned to its estimator.
         SparkJobFailed, WorkersDiffer
     """
-    assert customers.batch is not None
-    plan, columns = engine.plan(model), needed(customers.schema, model, contract)
-    tables = _Tables(customers.store, customers.batch, model, contract, columns, constants, most)
+    model = files.model
+    plan = engine.plan(model)
     parts = customers.store.parts(customers, max(2 * workers.count, customers.rows // _ROWS_PER_PART))
     if isinstance(plan.estimator, PipelineClassifier):
         inputs, through = _Inputs(model), partial(plan.estimator.of_class, positive=model.positive)
-        return workers.map_through(inputs, inputs.schema, through, _ByAnswers(tables), parts)
+        return workers.map_through(inputs, inputs.schema, through, _ByAnswers(files, columns), parts)
     try:
-        return workers.map(_ByPlan(tables, workers.send(plan)), parts)
+        return workers.map(_ByPlan(files, columns, workers.send(plan)), parts)
     except PlanDisproved:
         engine.pin(model, "its plan and its estimator differed on a worker")
         raise

@@ -5,34 +5,28 @@ not: rows of the tables (`prediction_rows.py`), a part of a batch on a worker (`
 choosing a backend (`resources/inference/`), the ledger (`scored_batches.py`).
 """
 
+import operator
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 from pydantic import Field
 
 from churn_pipeline import pictures
 from churn_pipeline.assets.columns import column_schema, lineage
 from churn_pipeline.assets.defaults import RunDefaults
 from churn_pipeline.assets.prediction_parts import score_on_workers
-from churn_pipeline.assets.prediction_rows import (
-    LATER,
-    PredictionRows,
-    Summary,
-    constants_of,
-    needed,
-    predictions_schema,
-    unscored_schema,
-)
+from churn_pipeline.assets.prediction_rows import LATER, Summary, needed, predictions_schema, unscored_schema
 from churn_pipeline.assets.reasons import told
+from churn_pipeline.assets.scored_ahead import ScoredAhead
+from churn_pipeline.assets.scored_part import PredictionFiles, ScoredPart, Scorer
+from churn_pipeline.assets.scoring_step import SCORING_STEP
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import Rows, TableHandle
-from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.kernel.explanations.reasons import explanation_of
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.plan import Plan
@@ -50,7 +44,7 @@ class PredictionsConfig(dg.Config):
 
 
 @dg.multi_asset(
-    name="score_customers_of_batch",
+    name=SCORING_STEP,
     description="Score one batch of customers.",
     group_name="scoring",
     ins={"customers": dg.AssetIn(), "churn_model": dg.AssetIn()},
@@ -80,6 +74,7 @@ def churn_predictions(
     contract: dg.ResourceParam[Contract],
     defaults: dg.ResourceParam[RunDefaults],
     progress: dg.ResourceParam[Progress],
+    scored_ahead: dg.ResourceParam[ScoredAhead],
 ) -> Iterator[dg.MaterializeResult[Rows]]:
     """Score one batch of customers."""
     choice = inference.choose(config.backend or defaults.backend, lambda: customers.rows, churn_model)
@@ -88,106 +83,75 @@ def churn_predictions(
     say("Scoring %d customers with %s. %s", customers.rows, churn_model, choice.reason)
     assert customers.batch is not None
     version = dg.DataVersion(f"{customers.batch.id}/{churn_model.name}/{churn_model.version}")
-    with Spill(unscored_schema(contract)) as unscored:
-        notes, metadata = dict[str, Any](), dict[str, Any]()
-        rows = Rows(customers.batch, predictions_schema(contract), (), notes, metadata, LATER)
-        left = Rows(customers.batch, unscored.schema)
-        scoring = _Scoring(customers, churn_model, choice, contract, most, notes, metadata)
-        if choice.workers is None:
-            rows = replace(rows, stream=scoring.here(unscored, progress))
-            left = replace(left, stream=unscored.stream())
-        else:
-            predictions, others = scoring.on_workers(progress)
-            rows, left = replace(rows, files=predictions), replace(left, files=others)
-        yield dg.MaterializeResult(asset_key="churn_predictions", value=rows, data_version=version)
-        metadata = {
-            "dagster/column_schema": column_schema(left.schema, contract),
-            "share_unscored": scoring.unscored / customers.rows if customers.rows else 0.0,
-        }
-        yield dg.MaterializeResult(
-            asset_key="unscored_customers", value=replace(left, metadata=metadata), data_version=version
-        )
+    files = PredictionFiles(customers.store, customers.batch, churn_model, contract, choice.backend, most)
+    files, part = _scored(customers, files, choice, scored_ahead, progress)
+    rows = Rows(
+        customers.batch,
+        predictions_schema(contract),
+        notes=_notes(files, part, choice),
+        metadata=_metadata(files, part, choice),
+        later=LATER,
+        files=part.predictions,
+    )
+    yield dg.MaterializeResult(asset_key="churn_predictions", value=rows, data_version=version)
+    metadata = {
+        "dagster/column_schema": column_schema(unscored_schema(contract), contract),
+        "share_unscored": part.unscored / customers.rows if customers.rows else 0.0,
+    }
+    left = Rows(customers.batch, unscored_schema(contract), metadata=metadata, files=part.left)
+    yield dg.MaterializeResult(asset_key="unscored_customers", value=left, data_version=version)
 
 
-class _Scoring:
-    """Scores a batch, here or on workers; fills `notes` and `metadata` when it is done.
+def _scored(
+    customers: TableHandle, files: PredictionFiles, choice: Choice, scored_ahead: ScoredAhead, progress: Progress
+) -> tuple[PredictionFiles, ScoredPart]:
+    """What the model says of a batch, in files that nobody sees yet: scored ahead, on workers, or now."""
+    if ahead := scored_ahead.take(files):
+        return ahead
+    columns = needed(customers.schema, files.model, files.contract)
+    if choice.workers is None:
+        with closing(read_ahead(customers.stream(columns), depth=2)) as rows:
+            return files, Scorer(files, choice.engine, progress)(rows)
+    started = time.monotonic()
+    parts = score_on_workers(choice.workers, choice.engine, customers, columns, files)
+    part = replace(reduce(operator.add, parts), seconds=time.monotonic() - started)
+    progress.advance("score", part.summary.rows)
+    return files, part
 
-    Args:
-        most: reasons up, and down, on each row.
-    """
 
-    def __init__(
-        self,
-        customers: TableHandle,
-        model: ModelVersion,
-        choice: Choice,
-        contract: Contract,
-        most: int,
-        notes: dict[str, Any],
-        metadata: dict[str, Any],
-    ) -> None:
-        self.unscored, self._most = 0, most
-        self._customers, self._model, self._choice, self._contract = customers, model, choice, contract
-        self._notes, self._metadata = notes, metadata
-        self._started, self._scored_at = time.monotonic(), datetime.now(UTC)
-        self._constants = constants_of(model, choice.backend, self._scored_at, most)
-        self._columns = needed(customers.schema, model, contract)
+def _notes(files: PredictionFiles, part: ScoredPart, choice: Choice) -> dict[str, Any]:
+    """What the ledger says of the predictions."""
+    plan = choice.engine.plan(files.model)
+    return {
+        "backend": choice.backend,
+        "kernel_tier": plan.tier,
+        "kernel_proof": _proof(plan, part.canary, choice.fallback, files.most),
+        "scored_at": files.scored_at.isoformat(),
+        "stage_seconds": {"score": part.seconds},
+        **part.summary.notes(),
+    }
 
-    def here(self, unscored: Spill, progress: Progress) -> Iterator[pa.RecordBatch]:
-        """Yield prediction rows and put unscored customers aside."""
-        made = PredictionRows(self._contract, self._constants, self._most, unscored)
-        engine = self._choice.engine
-        with closing(read_ahead(self._customers.stream(self._columns), depth=2)) as ahead:
-            for rows in made.of(engine.score(ahead, self._model, self._most)):
-                progress.advance("score", rows.num_rows)
-                yield rows
-        self.unscored = unscored.rows
-        self._say(made.summary, engine.canary)
 
-    def on_workers(self, progress: Progress) -> tuple[list[Any], list[Any]]:
-        """Files of both tables, which workers have written and nobody sees yet."""
-        workers, engine = self._choice.workers, self._choice.engine
-        assert workers is not None
-        parts = score_on_workers(
-            workers, engine, self._customers, self._model, self._contract, self._constants, self._most
-        )
-        self.unscored = sum(part.unscored for part in parts)
-        summary = sum((part.summary for part in parts), Summary(self._most))
-        progress.advance("score", summary.rows)
-        canaries = [part.canary for part in parts if part.canary]
-        self._say(summary, sum(canaries[1:], canaries[0]) if canaries else None)
-        return [file for part in parts for file in part.predictions], [f for part in parts for f in part.left]
-
-    def _say(self, summary: Summary, canary: Comparison | None) -> None:
-        choice, model = self._choice, self._model
-        plan = choice.engine.plan(model)
-        seconds = time.monotonic() - self._started
-        self._notes.update(
-            backend=choice.backend,
-            kernel_tier=plan.tier,
-            kernel_proof=_proof(plan, canary, choice.fallback, self._most),
-            scored_at=self._scored_at.isoformat(),
-            stage_seconds={"score": seconds},
-            **summary.notes(),
-        )
-        self._metadata.update(
-            {
-                "dagster/column_schema": column_schema(predictions_schema(self._contract), self._contract),
-                "dagster/column_lineage": lineage(self._contract),
-                "output_shape": f"{summary.rows:,} × 3 (id, probability, prediction)",
-                "model_name": model.name,
-                "model_version": model.version,
-                "backend": choice.backend,
-                "backend_asked": choice.asked,
-                "backend_reason": choice.reason,
-                **({"fallback": choice.fallback} if choice.fallback else {}),
-                "kernel_tier": plan.tier,
-                "kernel_plan": str(plan),
-                **({"canary_rows": canary.rows, "canary_difference": canary.difference} if canary else {}),
-                "rows_per_second": round(summary.rows / seconds, 1) if seconds else 0.0,
-                **_measures(summary, plan, self._contract),
-            }
-        )
+def _metadata(files: PredictionFiles, part: ScoredPart, choice: Choice) -> dict[str, Any]:
+    """What the UI shows of the predictions."""
+    model, plan, summary = files.model, choice.engine.plan(files.model), part.summary
+    canary = part.canary
+    return {
+        "dagster/column_schema": column_schema(predictions_schema(files.contract), files.contract),
+        "dagster/column_lineage": lineage(files.contract),
+        "output_shape": f"{summary.rows:,} × 3 (id, probability, prediction)",
+        "model_name": model.name,
+        "model_version": model.version,
+        "backend": choice.backend,
+        "backend_asked": choice.asked,
+        "backend_reason": choice.reason,
+        **({"fallback": choice.fallback} if choice.fallback else {}),
+        "kernel_tier": plan.tier,
+        "kernel_plan": str(plan),
+        **({"canary_rows": canary.rows, "canary_difference": canary.difference} if canary else {}),
+        "rows_per_second": round(summary.rows / part.seconds, 1) if part.seconds else 0.0,
+        **_measures(summary, plan, files.contract),
+    }
 
 
 def _proof(plan: Plan, canary: Comparison | None, fallback: str, most: int) -> dict[str, Any]:

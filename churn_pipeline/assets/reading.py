@@ -7,7 +7,7 @@ Belongs here: the pass, in this process or on workers, and what is known at its 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,7 +58,7 @@ class Reading:
         self._tally, self._policy, self._progress = tally, policy, progress
         self._started, self._started_at = time.monotonic(), datetime.now(UTC).isoformat()
 
-    def here(self, rejected: Spill) -> Iterator[pa.RecordBatch]:
+    def here(self, rejected: Spill) -> Generator[pa.RecordBatch]:
         """Yield customers and put the rest aside; raises before the end, so that nothing is committed, past a limit."""
         batch, contract = self._batch, self._contract
         superseded = None if self._policy == "keep" else superseded_by(self._policy, self._ids())

@@ -1,11 +1,10 @@
-"""Reasons of a batch: whether a run asks for them, and what its metadata says of them.
+"""Reasons of a batch: what its metadata says of them.
 
-Belongs here: the number asked for, and counting which column was the first reason how often. Does not: finding reasons
-(`kernel/explanations/`), the columns on a row (`prediction_rows.py`).
+Belongs here: counting which column was the first reason how often. Does not: how many are asked for
+(`scoring_step.py`), finding reasons (`kernel/explanations/`), the columns on a row (`prediction_rows.py`).
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -21,15 +20,6 @@ _SHOWN = 5
 #: Columns that are the first reason of a smaller share of customers have no key in the metadata: a wide model has
 #: hundreds of them.
 _WORTH_A_KEY = 0.01
-
-
-def reasons_asked(run_config: Mapping[str, Any], default: int) -> int:
-    """How many reasons a run will put on a row, from the configuration of the whole run.
-
-    The model is resolved by another step than the one that scores, and must not be read past if it has no reasons.
-    """
-    given = run_config.get("ops", {}).get("score_customers_of_batch", {}).get("config", {}).get("reasons")
-    return default if given is None else int(given)
 
 
 def told(explanation: Explanation, most: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import dagster as dg
 
 from churn_pipeline.assets.defaults import RunDefaults
 from churn_pipeline.assets.published import Publication
+from churn_pipeline.assets.scored_ahead import ScoredAhead
 from churn_pipeline.batches import TOPIC_SCHEME
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.deployments.settings import Settings
@@ -167,6 +168,7 @@ class Deployment:
             "progress": _made_by(Progress),
             "publication": _made_by(self.publication),
             "run_values": _made_by(values),
+            "scored_ahead": _made_by(ScoredAhead),
             "table_store": _made_by(self.table_store),
             "tables": _io(lambda: TableIOManager(self.table_store(), values(), contract().name)),
         }

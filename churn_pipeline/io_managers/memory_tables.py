@@ -40,8 +40,7 @@ class MemoryTables(TableStore):
         schema = table_schema(rows, self.location(table))
         if present := self._tables.get(table):
             require_same_columns(present.schema, schema, self.location(table), rows.later)
-        with closing(incoming(rows)) as batches:
-            new = pa.Table.from_batches([batch.cast(schema) for batch in batches], schema)
+        new = pa.concat_tables(self.stage(table, rows) if rows.files is None else [schema.empty_table(), *rows.files])
         with self._lock:
             old = self._tables.get(table, _Table(schema, ()))
             require_same_columns(old.schema, schema, self.location(table), rows.later)
@@ -52,6 +51,11 @@ class MemoryTables(TableStore):
             }[mode]
             self._tables[table] = _Table(schema, (*kept, (rows.batch.id, new)))
         return replace(self._handle(table, rows.batch, self._tables[table]), notes=rows.notes)
+
+    def stage(self, table: str, rows: Rows) -> list[pa.Table]:
+        schema = table_schema(rows, self.location(table))
+        with closing(incoming(rows)) as batches:
+            return [pa.Table.from_batches([batch.cast(schema) for batch in batches], schema)]
 
     def replace_if(self, table: str, rows: Rows, fence: str, allowed: Callable[[TableHandle], bool]) -> bool:  # noqa: ARG002
         with self._lock:

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from churn_pipeline.assets.prediction_rows import LATER, predictions_schema, stream_predictions
-from churn_pipeline.assets.reasons import FirstReasons, reasons_asked
+from churn_pipeline.assets.reasons import FirstReasons
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import Rows
 from churn_pipeline.io_managers.memory_tables import MemoryTables
@@ -58,19 +58,6 @@ def test_a_batch_without_customers_has_a_unit_and_no_shares():
     assert set(FirstReasons().metadata(Explained(), 1)) == {
         "reasons_most", "reasons_unit", "reasons_base", "reasons_exact",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("config", "most"),
-    [
-        ({}, 2),
-        ({"ops": {"score_customers_of_batch": {"config": {"backend": "sklearn"}}}}, 2),
-        ({"ops": {"score_customers_of_batch": {"config": {"reasons": 0}}}}, 0),
-        ({"ops": {"score_customers_of_batch": {"config": {"reasons": 5}}}}, 5),
-    ],
-)
-def test_what_a_run_says_of_reasons_wins_over_the_setting(config, most):
-    assert reasons_asked(config, 2) == most
 
 
 def test_rows_of_a_table_that_is_older_than_reasons_have_null_in_their_place():
