@@ -31,8 +31,11 @@ _BARS = 20
 LATER = frozenset(field.name for field in REASON_FIELDS)
 
 
-def predictions_schema(contract: Contract) -> pa.Schema:
-    """Columns of `churn_predictions`: one row a scored customer, without a copy of all inputs."""
+def predictions_schema(contract: Contract, *, with_reasons: bool = True) -> pa.Schema:
+    """Columns of `churn_predictions`: one row a scored customer, without a copy of all inputs.
+
+    Files of a batch without reasons leave their columns out, which the table has nonetheless.
+    """
     return pa.schema(
         [
             (contract.id.column, pa.string()),
@@ -48,7 +51,7 @@ def predictions_schema(contract: Contract) -> pa.Schema:
             ("source_position", pa.int64()),
             ("event_at", ARROW_TYPES["timestamp"]),
             ("scored_at", ARROW_TYPES["timestamp"]),
-            *REASON_FIELDS,
+            *(REASON_FIELDS if with_reasons else ()),
         ]
     )
 
@@ -123,7 +126,7 @@ class Summary:
 
 
 class PredictionRows:
-    """Makes rows of what the kernel scored.
+    """Makes rows of what the kernel scored; without reasons they lack `LATER`.
 
     Args:
         constants: see `constants_of`.
@@ -133,8 +136,8 @@ class PredictionRows:
 
     def __init__(self, contract: Contract, constants: dict[str, Any], most: int, unscored: Spill) -> None:
         self.summary = Summary(most)
+        self.schema = predictions_schema(contract, with_reasons=most > 0)
         self._contract, self._constants, self._unscored = contract, constants, unscored
-        self._schema = predictions_schema(contract)
 
     def of(self, scored: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield rows of `churn_predictions` and put those of customers that were not scored aside."""
@@ -143,15 +146,15 @@ class PredictionRows:
             if pc.any(failed).as_py():
                 self._unscored.add(_select(batch.filter(failed), self._unscored.schema, self._constants))
                 batch = batch.filter(pc.invert(failed))
-            rows = _select(_with_revenue(batch, self._contract), self._schema, self._constants)
+            rows = _select(_with_revenue(batch, self._contract), self.schema, self._constants)
             self.summary.add(rows)
             yield rows
 
 
-def constants_of(model: ModelVersion, backend: str, scored_at: datetime, most: int) -> dict[str, Any]:
+def constants_of(model: ModelVersion, backend: str, scored_at: datetime) -> dict[str, Any]:
     """Column → value, for those that are the same on every row of a batch."""
     named = {"model_name": model.name, "model_version": model.version, "backend": backend}
-    return {**named, "threshold": model.threshold, "scored_at": scored_at, **({} if most else dict.fromkeys(LATER))}
+    return {**named, "threshold": model.threshold, "scored_at": scored_at}
 
 
 def needed(customers: pa.Schema, model: ModelVersion, contract: Contract) -> list[str]:

@@ -16,13 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from churn_pipeline.assets.prediction_rows import (
-    PredictionRows,
-    Summary,
-    constants_of,
-    predictions_schema,
-    unscored_schema,
-)
+from churn_pipeline.assets.prediction_rows import PredictionRows, Summary, constants_of, unscored_schema
 from churn_pipeline.batches import Batch
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.io_managers.base import Rows, TableStore
@@ -86,10 +80,9 @@ class PredictionFiles:
         """Write what the kernel says of the part's customers."""
         started = time.monotonic()
         with Spill(unscored_schema(self.contract)) as unscored:
-            constants = constants_of(self.model, self.backend, self.scored_at, self.most)
+            constants = constants_of(self.model, self.backend, self.scored_at)
             rows = PredictionRows(self.contract, constants, self.most, unscored)
-            kept = Rows(self.batch, predictions_schema(self.contract), rows.of(scored))
-            predictions = self.store.stage("churn_predictions", kept)
+            predictions = self.store.stage("churn_predictions", Rows(self.batch, rows.schema, rows.of(scored)))
             left = self.store.stage("unscored_customers", Rows(self.batch, unscored.schema, unscored.stream()))
         return ScoredPart(predictions, left, rows.summary, unscored.rows, None, time.monotonic() - started)
 

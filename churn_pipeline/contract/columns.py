@@ -309,8 +309,9 @@ def _out_of_bounds(values: pa.Array, rules: ColumnRules) -> dict[str, Mask]:
             found["not_allowed"] = ~allowed[codes] & _mask(values.is_valid())
     elif rules.kind == "number" and not pc.all(finite := pc.is_finite(values)).as_py():
         found["not_finite"] = ~_mask(finite.fill_null(True))
-    if rules.identifies and (pc.max(lengths := pc.utf8_length(values)).as_py() or 0) > LONGEST_ID:
-        found["too_long"] = _mask(pc.greater(lengths, LONGEST_ID).fill_null(False))
+    # Characters are counted only where there are so many bytes.
+    if rules.identifies and (pc.max(pc.binary_length(values)).as_py() or 0) > LONGEST_ID:
+        found["too_long"] = _mask(pc.greater(pc.utf8_length(values), LONGEST_ID).fill_null(False))
     if rules.min is not None or rules.max is not None:
         found.update(_out_of_range(values, rules))
     if "not_finite" in found:

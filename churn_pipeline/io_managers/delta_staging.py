@@ -28,9 +28,6 @@ from churn_pipeline.io_managers.table_errors import storage_errors
 #: Rows in a row group: two record batches; larger ones cost memory, smaller ones bytes.
 ROWS_PER_GROUP = 131_072
 
-#: Rows that say whether the values of a column repeat.
-_SAMPLE = 16_384
-
 #: A file that has this many bytes is followed by the next one. Compaction leaves files of this size alone, so the
 #: pieces of a large batch keep their order.
 FILE_BYTES = 128 * 1024 * 1024
@@ -213,11 +210,10 @@ def _few_valued(group: pa.Table) -> list[str]:
     Returns:
         Their paths in Parquet: `id`; `reasons_up.list.element.column` for what is in lists and structs.
     """
-    sample = group.slice(0, min(_SAMPLE, group.num_rows // 8 + 1))
     return [
         path
         for name in group.column_names
-        for path, values in _leaves(name, sample[name])
+        for path, values in _leaves(name, group[name])
         if path == "batch_id" or pa.types.is_dictionary(values.type) or (_is_plain(values.type) and _repeats(values))
     ]
 
@@ -254,10 +250,11 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         waiting.append(batch)
         rows += batch.num_rows
         if rows >= ROWS_PER_GROUP:
-            table = pa.Table.from_batches(waiting)
+            # Where batches number the same words differently, the writer would spell out every word.
+            table = pa.Table.from_batches(waiting).unify_dictionaries()
             for start in range(0, rows - ROWS_PER_GROUP + 1, ROWS_PER_GROUP):
                 yield table.slice(start, ROWS_PER_GROUP)
             rows %= ROWS_PER_GROUP
             waiting = table.slice(table.num_rows - rows).to_batches()
     if rows:
-        yield pa.Table.from_batches(waiting)
+        yield pa.Table.from_batches(waiting).unify_dictionaries()

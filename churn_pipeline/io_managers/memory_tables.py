@@ -40,7 +40,8 @@ class MemoryTables(TableStore):
         schema = table_schema(rows, self.location(table))
         if present := self._tables.get(table):
             require_same_columns(present.schema, schema, self.location(table), rows.later)
-        new = pa.concat_tables(self.stage(table, rows) if rows.files is None else [schema.empty_table(), *rows.files])
+        staged = self.stage(table, rows) if rows.files is None else rows.files
+        new = pa.concat_tables([schema.empty_table(), *staged], promote_options="default")
         with self._lock:
             old = self._tables.get(table, _Table(schema, ()))
             require_same_columns(old.schema, schema, self.location(table), rows.later)

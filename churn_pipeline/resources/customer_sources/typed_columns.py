@@ -178,6 +178,8 @@ def _text(values: pa.Array, kind: str) -> pa.Array:
         values = values.dictionary_decode()
     if pa.types.is_dictionary(values.type):
         words = _utf8_or_binary(values.dictionary)
+        if values.type == pa.dictionary(pa.int32(), words.type):
+            return values
         return pa.DictionaryArray.from_arrays(values.indices.cast(pa.int32()), words)
     return _encoded(_utf8_or_binary(values), kind)
 
