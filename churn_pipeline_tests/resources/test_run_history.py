@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -79,3 +80,18 @@ def test_dagster_makes_one_engine_a_database_within_the_context_only(folder):
         elsewhere = [sqlite_event_log.create_engine("sqlite://", poolclass=NullPool) for _ in range(2)]
         assert elsewhere[0] is not elsewhere[1]
     assert sqlite_event_log.create_engine is create_engine
+
+
+def test_migration_scripts_are_read_once_within_the_context_only(folder):
+    from dagster._core.storage.event_log.sqlite import sqlite_event_log
+    from dagster._core.storage.sql import get_alembic_config
+
+    config = get_alembic_config(sqlite_event_log.__file__)
+    found = vars(ScriptDirectory)["from_config"]
+    with quick_history(folder):
+        scripts = ScriptDirectory.from_config(config)
+        assert ScriptDirectory.from_config(config) is scripts
+    with quick_history(folder):
+        assert ScriptDirectory.from_config(config) is scripts
+    assert vars(ScriptDirectory)["from_config"] is found
+    assert ScriptDirectory.from_config(config) is not scripts
