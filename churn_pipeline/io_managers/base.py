@@ -45,8 +45,8 @@ class Rows:
         stream: record batches. It may raise at any time, also at its end: then nothing is committed.
         notes: plain values for whoever reads these rows, filled while the stream runs.
         metadata: what the UI shows of them, filled while the stream runs.
-        files: what `TableStore.stage` gave, in order, where others have written the rows already; there is no stream
-            then.
+        files: what `TableStore.stage` gave, in order, where the rows were written already; there is no stream then.
+            They may leave columns of `later` out.
         later: columns that a table of an earlier release lacks; it gets them, and its older rows have null.
     """
 

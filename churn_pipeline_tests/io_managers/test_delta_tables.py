@@ -246,3 +246,33 @@ def test_places_and_values_that_repeat_take_no_room_and_come_back(tmp_path: Path
     assert (tmp_path / "scores" / file).stat().st_size < n / 10
     found = store.open("scores", batch())
     assert found is not None and found.to_arrow(list(columns)) == table
+
+
+def test_words_take_the_same_room_in_whatever_order_each_stretch_met_them(tmp_path: Path):
+    store, rng = DeltaTables(str(tmp_path)), np.random.default_rng(1)
+    words = [f"a tariff with a long name, number {n}" for n in range(40)]
+    numbers = [pa.array(rng.integers(0, 40, 65_536), pa.int32()) for _ in range(2)]
+    sizes = {}
+    for name, second in (("alike", words), ("otherwise", words[::-1])):
+        codes = numbers[1] if second is words else pa.array(39 - numbers[1].to_numpy(), pa.int32())
+        plans = [
+            pa.DictionaryArray.from_arrays(numbers[0], words),
+            pa.DictionaryArray.from_arrays(codes, second),
+        ]
+        pieces = [pa.RecordBatch.from_arrays([part], names=["plan"]) for part in plans]
+        handle = store.write(name, Rows(batch(), pieces[0].schema, pieces), "replace_batch")
+        assert handle.to_arrow(["plan"])["plan"].to_pylist() == [word for part in plans for word in part.to_pylist()]
+        (file,) = delta(store, name).file_uris()
+        sizes[name] = Path(file).stat().st_size
+    assert sizes["otherwise"] <= 1.01 * sizes["alike"]
+
+
+def test_numbers_of_which_there_are_few_beside_the_rows_are_stored_once(store: DeltaTables):
+    charges = pa.array(np.random.default_rng(1).integers(1_800, 12_000, 131_072) / 100)
+    piece_ = pa.RecordBatch.from_arrays([charges], names=["MonthlyCharges"])
+    store.write("scores", Rows(batch(), piece_.schema, [piece_]), "append")
+    [path] = files(store)
+    group = pq.ParquetFile(f"{store.location('scores')}/{path}").metadata.row_group(0)
+    assert group.column(0).has_dictionary_page
+    # Fourteen bits say which of ten thousand a number is.
+    assert group.column(0).total_compressed_size < 131_072 * 2.5

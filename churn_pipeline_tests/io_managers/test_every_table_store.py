@@ -199,6 +199,16 @@ def test_a_table_gets_a_column_of_a_later_release_and_its_older_rows_have_null(s
     assert whole(store)["reasons"].null_count == 0
 
 
+@pytest.mark.parametrize("store", ["delta", "memory"], indirect=True)
+def test_staged_files_may_leave_a_later_column_out_and_their_rows_have_null(store: TableStore):
+    staged = store.stage("scores", rows(batch("a"), piece([1, 2])))
+    full = with_later(batch("a"))
+    store.write("scores", replace(full, stream=(), files=staged), "replace_batch")
+    store.write("scores", with_later(batch("b"), piece([3])), "replace_batch")
+    assert ids(whole(store)) == ["c1", "c2", "c3"]
+    assert whole(store)["reasons"].null_count == 2
+
+
 def test_a_stream_that_fails_gives_a_table_no_column(store: TableStore):
     def broken() -> Iterator[pa.RecordBatch]:
         yield from with_later(batch(), piece([1])).stream
