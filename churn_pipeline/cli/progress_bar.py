@@ -19,7 +19,7 @@ _STAGES = {"read": ("Reading", None), "score": ("Scoring", "read")}
 
 
 class _Bars(Progress):
-    """One line a stage. Reading does not know how many rows there are; scoring has as many as were read."""
+    """One line a stage. Reading does not know how many rows there are; scoring has as many as were read by then."""
 
     def __init__(self, drawn: bars.Progress, first: str) -> None:
         self._drawn = drawn
@@ -28,20 +28,16 @@ class _Bars(Progress):
         self._rows: dict[str, int] = {}
 
     def advance(self, stage: str, rows: int) -> None:
-        """Draw `rows` more; a stage that begins ends the others."""
+        """Draw `rows` more; stages go on beside each other, from threads of their own."""
         title, of = _STAGES.get(stage, (stage.capitalize(), None))
-        if stage not in self._tasks:
-            self._begin(stage, title, self._rows.get(of) if of else None)
-        self._rows[stage] = self._rows.get(stage, 0) + rows
-        self._drawn.update(self._tasks[stage], advance=rows, said=f"{self._rows[stage]:,} rows")
-
-    def _begin(self, stage: str, title: str, total: int | None) -> None:
         if self._waiting is not None:
             self._drawn.remove_task(self._waiting)
             self._waiting = None
-        for other, task in self._tasks.items():
-            self._drawn.update(task, total=self._rows[other])
-        self._tasks[stage] = self._drawn.add_task(title, total=total, said="")
+        if stage not in self._tasks:
+            self._tasks[stage] = self._drawn.add_task(title, total=None, said="")
+        self._rows[stage] = self._rows.get(stage, 0) + rows
+        total = self._rows.get(of) if of else None
+        self._drawn.update(self._tasks[stage], advance=rows, total=total, said=f"{self._rows[stage]:,} rows")
 
 
 @contextmanager
