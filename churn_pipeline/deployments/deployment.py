@@ -30,6 +30,8 @@ from churn_pipeline.resources.alert_channels import alert_channels
 from churn_pipeline.resources.alert_log import AlertLog
 from churn_pipeline.resources.alerting import Alerts
 from churn_pipeline.resources.customer_sources.base import CustomerSource
+from churn_pipeline.resources.customer_sources.delta_tables import DeltaSource
+from churn_pipeline.resources.customer_sources.delta_versions import is_delta_table
 from churn_pipeline.resources.customer_sources.files import FileSource
 from churn_pipeline.resources.customer_sources.topic_messages import TopicSource
 from churn_pipeline.resources.experiment_tracking import MlflowTracking
@@ -69,9 +71,9 @@ class Deployment:
         return DeltaTables(f"{root.rstrip('/')}/{self.contract().name}")
 
     def open_source(self, location: str) -> CustomerSource:
-        """Customers at a file, folder or glob, or in a topic (`kafka:TOPIC`)."""
+        """Customers in a file, folder or glob, in a Delta table, or in a topic (`kafka:TOPIC`)."""
         if not location.startswith(TOPIC_SCHEME):
-            return FileSource(location)
+            return DeltaSource(location) if is_delta_table(location) else FileSource(location)
         settings, batches = self.settings, self.topic_batches(location.removeprefix(TOPIC_SCHEME))
         # A schema registry has a door of its own.
         open_to_all = settings.kafka_format == "json" and settings.connection().is_open

@@ -5,25 +5,29 @@ Belongs here: the models, each with its `KIND`, and the plain objects they stand
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from churn_pipeline.errors import UsageError
 from churn_pipeline.inference_job.services import Configured
 from churn_pipeline.io_managers.exports import format_of
-from churn_pipeline.resources.customer_sources.base import CustomerSource
+from churn_pipeline.resources.customer_sources.base import CustomerSource, without_password
+from churn_pipeline.resources.customer_sources.delta_tables import DeltaSource
 from churn_pipeline.resources.customer_sources.files import FileSource
 from churn_pipeline.resources.customer_sources.memory import MemorySource
+
+#: Where customers are; it stands in messages and in the ledger.
+Location = Annotated[str, AfterValidator(without_password)]
 
 
 class FilesReader(Configured):
     """Customer files: one, a folder, or a glob."""
 
     KIND: Literal["FilesReader"] = "FilesReader"
-    path: str = Field(description="File, folder or glob.")
+    path: Location = Field(description="File, folder or glob.")
     format: Literal["csv", "parquet", "jsonl"] | None = Field(
         default=None, description="By default the file's ending says it."
     )
@@ -37,6 +41,23 @@ class FilesReader(Configured):
     def open(self) -> CustomerSource:
         """The source; nothing is read yet."""
         return FileSource(self.path, self.format)
+
+
+class DeltaReader(Configured):
+    """A Delta table, as its newest version is."""
+
+    KIND: Literal["DeltaReader"] = "DeltaReader"
+    path: Location = Field(description="Folder of the table, or a URI such as s3://bucket/customers.")
+    limit: int | None = Field(default=None, gt=0, description="Read only this many rows.")
+
+    @property
+    def name(self) -> str:
+        """What people know it by."""
+        return self.path
+
+    def open(self) -> CustomerSource:
+        """The source; nothing is read yet."""
+        return DeltaSource(self.path)
 
 
 class MemoryReader(Configured):

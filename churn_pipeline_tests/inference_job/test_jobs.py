@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 from pydantic import PrivateAttr, ValidationError
 
 from churn_pipeline.contract.validation import TooManyRejected
 from churn_pipeline.deployments import SettingInvalid
 from churn_pipeline.inference_job import (
     AlertsService,
+    DeltaReader,
     FilesReader,
     InferenceJob,
     LoggerService,
@@ -23,6 +25,7 @@ from churn_pipeline.io_managers.table_errors import TableNotWritable
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.resources.customer_sources.base import SourceNotFound
 from churn_pipeline.resources.mlflow_connection import RegistryUnreachable
+from churn_pipeline.sample import sample
 from churn_pipeline_tests.builders import customer_file, rows_of
 
 
@@ -53,6 +56,12 @@ def test_a_job_that_asks_for_reasons_has_them_in_its_table_and_its_file(home, tm
     table = found["outputs"].to_arrow(["reasons_up"])["reasons_up"].to_pylist()
     assert {len(reasons) for reasons in table} == {1}
     assert pq.read_table(file)["reasons_up"].to_pylist() == table
+
+
+def test_a_delta_table_is_scored(home, tmp_path):
+    write_deltalake(tmp_path / "customers", sample(home.contract(), 30))
+    found = job(home, inputs=DeltaReader(path=str(tmp_path / "customers"), limit=20)).run()
+    assert found["shape"] == (20, 3) and found["batch"].version == 0
 
 
 def test_a_data_frame_given_in_python_is_scored_by_the_registered_estimator(home):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake import write_deltalake
 
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.rows import SourceRows
 from churn_pipeline.resources.customer_sources.base import CustomerSource
+from churn_pipeline.resources.customer_sources.delta_tables import DeltaSource
 from churn_pipeline.resources.customer_sources.files import FileSource
 from churn_pipeline.resources.customer_sources.memory import MemorySource
 
@@ -50,7 +53,7 @@ SHOPS: list[dict[str, Any]] = [
     for n, note in enumerate(['two "quoted", words', "plain", None, "zwölf\nlines", ""], start=1)
 ]
 
-KINDS = ["csv", "parquet", "jsonl", "table", "frame"]
+KINDS = ["csv", "parquet", "jsonl", "table", "frame", "delta"]
 
 
 def written(kind: str, rows: list[dict[str, Any]], folder: Path, name: str = "shops") -> CustomerSource:
@@ -59,6 +62,10 @@ def written(kind: str, rows: list[dict[str, Any]], folder: Path, name: str = "sh
         return MemorySource(pa.Table.from_pylist(rows), name, datetime(2024, 6, 1, tzinfo=UTC))
     if kind == "frame":
         return MemorySource(pd.DataFrame(rows), name, datetime(2024, 6, 1, tzinfo=UTC))
+    if kind == "delta":
+        shutil.rmtree(folder / name, ignore_errors=True)
+        write_deltalake(folder / name, pa.Table.from_pylist(rows))
+        return DeltaSource(str(folder / name))
     path = folder / f"{name}.{kind}"
     if kind == "parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
