@@ -19,6 +19,9 @@ from typing import Any
 #: How a topic is named where a file could be: `kafka:customers`.
 TOPIC_SCHEME = "kafka:"
 
+#: How a table or a query of a database is named where a file could be: `sql:customers`, `sql:SELECT …`.
+SQL_SCHEME = "sql:"
+
 
 @dataclass(frozen=True)
 class FileBound:
@@ -63,7 +66,8 @@ class Batch(ABC):
     in the same partition.
     """
 
-    #: What the person named: a file, a folder or a glob, a Delta table, or `kafka:` and a topic.
+    #: What the person named: a file, a folder or a glob, a Delta table, `kafka:` and a topic, or
+    #: `sql:` and a table or query.
     source: str
 
     #: Model version that scores records of another batch once more; empty for the batch that they belong to. It is
@@ -107,7 +111,7 @@ class Batch(ABC):
 
 @dataclass(frozen=True)
 class FileBatch(Batch):
-    """Files, or records in memory, as they were when the batch was planned.
+    """Files, the snapshot of a query, or records in memory, as they were when the batch was planned.
 
     Attributes:
         format: `csv`, `parquet` or `jsonl`.
@@ -301,7 +305,13 @@ def _id(name: str, digest: str) -> str:
 
 
 def _name_of(source: str) -> str:
-    """Last part of a path that says something: `customers` of `/data/customers/*.csv` and of `/data/customers.csv`."""
+    """Last part of a path that says something: `customers` of `/data/customers/*.csv` and of `/data/customers.csv`.
+
+    Of a table `sql:sales.customers` it is `customers`, of any query `query`.
+    """
+    if source.startswith(SQL_SCHEME):
+        table = source.removeprefix(SQL_SCHEME).strip()
+        return "query" if re.search(r"\s", table) else table.rpartition(".")[2]
     parts = [part for part in re.split(r"[/\\]", source) if part and not re.search(r"[*?\[]", part)]
     last = parts[-1] if parts else "batch"
     return re.sub(r"\.(csv|parquet|jsonl|ndjson|json)$", "", last, flags=re.IGNORECASE)

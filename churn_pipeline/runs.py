@@ -87,7 +87,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do. Planning writes nothing.
+    """What a run would do. Planning writes nothing but the snapshot of what a database answered.
 
     Attributes:
         reasons: what the reasons on the rows would be, as the ledger says it; None if none are asked for.
@@ -134,7 +134,7 @@ class Trained:
 
 
 def plan_scoring(deployment: Deployment, request: Request) -> Plan:
-    """Fix the bounds, resolve the model version, hold columns and signature against the contract; write nothing.
+    """Fix the bounds, resolve the model version, hold columns and signature against the contract; write no table.
 
     Raises:
         ChurnPipelineError: what would stop the run before it reads a customer.

@@ -33,7 +33,12 @@ class Settings(ClusterSettings, KafkaSettings):
     home: str = setting("CHURN_HOME", "data/local", "Folder of everything produced.")
     contract: str = setting("CHURN_CONTRACT", "telco", "Contract: a shipped name or a YAML file.")
     source: str = setting(
-        "CHURN_SOURCE", "data/sample/customers.csv", "Customers to score: file, folder, glob, Delta table, kafka:TOPIC."
+        "CHURN_SOURCE",
+        "data/sample/customers.csv",
+        "Customers: file, folder, glob, Delta table, sql:TABLE or kafka:TOPIC.",
+    )
+    database_url: str = setting(
+        "CHURN_DATABASE_URL", "", "Database of sql: sources: postgresql://… or sqlite:///PATH.", kind=SECRET
     )
     training_source: str = setting(
         "CHURN_TRAINING_SOURCE", "data/sample/training_customers.csv", "Labelled customers to train on."

@@ -6,7 +6,14 @@ what runs around them, `job_files.py` the YAML files. Does not: the work itself,
 
 from churn_pipeline.inference_job.job_files import job_schema, load_job
 from churn_pipeline.inference_job.jobs import InferenceJob, Job
-from churn_pipeline.inference_job.readers import DeltaReader, FilesReader, MemoryReader, RegistryLoader, TablesWriter
+from churn_pipeline.inference_job.readers import (
+    DeltaReader,
+    FilesReader,
+    MemoryReader,
+    RegistryLoader,
+    SqlReader,
+    TablesWriter,
+)
 from churn_pipeline.inference_job.services import AlertsService, LoggerService, MlflowService, Service
 
 __all__ = [
@@ -20,6 +27,7 @@ __all__ = [
     "MlflowService",
     "RegistryLoader",
     "Service",
+    "SqlReader",
     "TablesWriter",
     "job_schema",
     "load_job",

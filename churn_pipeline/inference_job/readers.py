@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import AfterValidator, Field, field_validator
 
+from churn_pipeline.batches import SQL_SCHEME
+from churn_pipeline.deployments import Deployment
 from churn_pipeline.errors import UsageError
 from churn_pipeline.inference_job.services import Configured
 from churn_pipeline.io_managers.exports import format_of
@@ -38,7 +40,7 @@ class FilesReader(Configured):
         """What people know it by."""
         return self.path
 
-    def open(self) -> CustomerSource:
+    def open(self, deployment: Deployment) -> CustomerSource:  # noqa: ARG002  for those that need one
         """The source; nothing is read yet."""
         return FileSource(self.path, self.format)
 
@@ -55,9 +57,26 @@ class DeltaReader(Configured):
         """What people know it by."""
         return self.path
 
-    def open(self) -> CustomerSource:
+    def open(self, deployment: Deployment) -> CustomerSource:  # noqa: ARG002  for those that need one
         """The source; nothing is read yet."""
         return DeltaSource(self.path)
+
+
+class SqlReader(Configured):
+    """A table or a query of the database of the setting CHURN_DATABASE_URL, which is a secret and not said here."""
+
+    KIND: Literal["SqlReader"] = "SqlReader"
+    query: str = Field(min_length=1, description="Table, such as sales.customers, or query: SELECT …")
+    limit: int | None = Field(default=None, gt=0, description="Read only this many rows.")
+
+    @property
+    def name(self) -> str:
+        """What people know it by."""
+        return f"{SQL_SCHEME}{self.query}"
+
+    def open(self, deployment: Deployment) -> CustomerSource:
+        """The source; nothing is asked yet."""
+        return deployment.open_source(self.name)
 
 
 class MemoryReader(Configured):
@@ -75,7 +94,7 @@ class MemoryReader(Configured):
             raise ValueError("records are a pandas data frame or an Arrow table, given in Python")
         return value
 
-    def open(self) -> CustomerSource:
+    def open(self, deployment: Deployment) -> CustomerSource:  # noqa: ARG002  for those that need one
         """The source, as the records are now."""
         return MemorySource(self.records, self.name)
 

@@ -77,7 +77,7 @@ class CustomerSource(ABC):
 
     @abstractmethod
     def plan(self, limit: int | None = None) -> Batch:
-        """Fix what one run reads, without reading records.
+        """Fix what one run reads. Records are not read, but by a source that has no bounds of its own: a database.
 
         Args:
             limit: read only this many rows, broken ones included (None: all).
