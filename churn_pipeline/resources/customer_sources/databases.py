@@ -248,13 +248,17 @@ def _sqlite(url: str) -> _Driver:
 def _postgresql(url: str) -> _Driver:
     from adbc_driver_postgresql import dbapi
 
-    parts = urlsplit(url)
+    unclear = DatabaseUrlWrong(
+        "CHURN_DATABASE_URL cannot be taken apart. Write letters such as / ? # @ : [ in its password as %2F %3F %23 "
+        "%40 %3A %5B."
+    )
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise unclear from None
     # Where there is another @ the password ends somewhere else than it looks, and no part of it may be shown.
     if "@" in parts.path + parts.query + parts.fragment:
-        raise DatabaseUrlWrong(
-            "CHURN_DATABASE_URL cannot be taken apart. Write letters such as / ? # @ : in its password as %2F %3F %23 "
-            "%40 %3A."
-        )
+        raise unclear
     more = {"connect_timeout": str(_CONNECT_SECONDS), "application_name": "churn_pipeline"}
     added = "&".join(f"{name}={value}" for name, value in more.items() if f"{name}=" not in parts.query)
     full = f"{url}{'&' if parts.query else '?'}{added}"

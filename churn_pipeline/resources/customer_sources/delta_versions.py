@@ -233,8 +233,8 @@ def _unsupported(location: str, what: str) -> TableFeatureUnsupported:
 
 def _damaged(location: str) -> SourceUnreadable:
     return SourceUnreadable(
-        f"{location} is a Delta table whose log cannot be read, or whose storage does not answer. See that the storage "
-        "can be reached and read with the credentials of this environment, or restore the table."
+        f"{location} cannot be read as a Delta table: its log is damaged, or its storage does not answer. See that the "
+        "storage can be reached and read with the credentials of this environment, or restore the table."
     )
 
 

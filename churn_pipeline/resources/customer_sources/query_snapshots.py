@@ -71,10 +71,13 @@ class QuerySnapshots:
         with (half / _FILE).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         whole = self._folder / digest[:32]
-        # Only a folder that is empty, or not there, can be replaced: whoever was first has the same rows.
-        with suppress(OSError):
+        try:
             half.rename(whole)
             _sync(self._folder)
+        except OSError:
+            # Whoever was first has the same rows: only a folder that is empty is replaced.
+            if not whole.is_dir():
+                raise
         bound = bound_of(whole / _FILE)
         if bound.sha256 != digest:
             # Somebody has changed what was kept.

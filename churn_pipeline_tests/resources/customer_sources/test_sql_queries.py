@@ -210,6 +210,7 @@ def test_a_column_of_several_types_is_told_where_the_driver_cannot_hold_it(tmp_p
         ("sqlite:////nowhere/at/all.db", DatabaseUnreachable, "does not answer"),
         ("postgresql://me:hun/ter2@host/shop", DatabaseUrlWrong, "cannot be taken apart"),
         ("postgresql://me:hun?ter2@host/shop", DatabaseUrlWrong, "cannot be taken apart"),
+        ("postgresql://me:hun[ter2@host/shop", DatabaseUrlWrong, "cannot be taken apart"),
     ],
 )
 def test_a_wrong_url_is_told_and_not_repeated(tmp_path: Path, url: str, kind: type[ChurnPipelineError], said: str):
