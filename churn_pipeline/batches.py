@@ -1,8 +1,8 @@
 """What one run scores: a source with bounds that were fixed before reading, and the id and date they give.
 
 Belongs here: the value objects and how they are written down, from plain values alone. Does not: listing and
-hashing files (`resources/customer_sources/`), which offsets come next (`offset_planning.py`), tables (`io_managers/`),
-Dagster (`assets/`), the clock.
+hashing files, opening tables (`resources/customer_sources/`), which offsets come next (`offset_planning.py`), tables
+that are written (`io_managers/`), Dagster (`assets/`), the clock.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from typing import Any
 
 #: How a topic is named where a file could be: `kafka:customers`.
 TOPIC_SCHEME = "kafka:"
+
+#: How a table or a query of a database is named where a file could be: `sql:customers`, `sql:SELECT …`.
+SQL_SCHEME = "sql:"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Batch(ABC):
     in the same partition.
     """
 
-    #: What the person named: a file, a folder or a glob, or `kafka:` and a topic.
+    #: What the person named: a file, a folder or a glob, a Delta table, `kafka:` and a topic, or
+    #: `sql:` and a table or query.
     source: str
 
     #: Model version that scores records of another batch once more; empty for the batch that they belong to. It is
@@ -100,13 +104,14 @@ class Batch(ABC):
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Batch:
-        """Read what `to_json` wrote, of either kind."""
-        return (OffsetBatch if "offsets" in value else FileBatch).from_json(value)
+        """Read what `to_json` wrote, of any kind."""
+        kinds: dict[str, type[Batch]] = {"offsets": OffsetBatch, "table_id": TableBatch}
+        return next((kind for key, kind in kinds.items() if key in value), FileBatch).from_json(value)
 
 
 @dataclass(frozen=True)
 class FileBatch(Batch):
-    """Files, or records in memory, as they were when the batch was planned.
+    """Files, the snapshot of a query, or records in memory, as they were when the batch was planned.
 
     Attributes:
         format: `csv`, `parquet` or `jsonl`.
@@ -237,13 +242,76 @@ class OffsetBatch(Batch):
         return OffsetBatch(topic, value.get("topic_id"), sorted_ranges, planned_at, value.get("again", ""))
 
 
+@dataclass(frozen=True)
+class TableBatch(Batch):
+    """One version of a Delta table.
+
+    Attributes:
+        source: the table's absolute path, or its URI.
+        table_id: the table's own id, which changes when a table is deleted and made anew.
+        committed_at: when the version was committed, UTC; gives the batch its date. No part of the id.
+        stored: bytes of the version's files. No part of the id.
+        limit: read only this many rows, counted over the files in order (None: all).
+    """
+
+    source: str
+    table_id: str
+    version: int
+    committed_at: datetime
+    stored: int
+    limit: int | None = None
+    again: str = ""
+
+    @property
+    def id(self) -> str:
+        written = f"{self.source}\0{self.table_id}\0{self.version}"
+        written += "" if self.limit is None else f"\0first {self.limit}"
+        written += f"\0again {self.again}" if self.again else ""
+        # A folder's name need not be UTF-8.
+        return _id(_name_of(self.source), hashlib.sha256(written.encode("utf-8", "surrogateescape")).hexdigest())
+
+    @property
+    def as_of(self) -> datetime:
+        return self.committed_at.astimezone(UTC)
+
+    @property
+    def size(self) -> int:
+        return self.stored
+
+    def describe(self) -> str:
+        return f"version {self.version} of the Delta table {self.source}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "table_id": self.table_id,
+            "version": self.version,
+            "committed_at": self.committed_at.isoformat(),
+            "bytes": self.stored,
+            **({} if self.limit is None else {"limit": self.limit}),
+            **({"again": self.again} if self.again else {}),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> TableBatch:
+        committed_at = datetime.fromisoformat(value["committed_at"]).astimezone(UTC)
+        bounds = (value["source"], value["table_id"], value["version"], committed_at, value["bytes"])
+        return TableBatch(*bounds, value.get("limit"), value.get("again", ""))
+
+
 def _id(name: str, digest: str) -> str:
     stem = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40]
     return f"{stem or 'batch'}-{digest[:12]}"
 
 
 def _name_of(source: str) -> str:
-    """Last part of a path that says something: `customers` of `/data/customers/*.csv` and of `/data/customers.csv`."""
+    """Last part of a path that says something: `customers` of `/data/customers/*.csv` and of `/data/customers.csv`.
+
+    Of a table `sql:sales.customers` it is `customers`, of any query `query`.
+    """
+    if source.startswith(SQL_SCHEME):
+        table = source.removeprefix(SQL_SCHEME).strip()
+        return "query" if re.search(r"\s", table) else table.rpartition(".")[2]
     parts = [part for part in re.split(r"[/\\]", source) if part and not re.search(r"[*?\[]", part)]
     last = parts[-1] if parts else "batch"
     return re.sub(r"\.(csv|parquet|jsonl|ndjson|json)$", "", last, flags=re.IGNORECASE)

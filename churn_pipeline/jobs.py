@@ -22,6 +22,7 @@ from churn_pipeline.io_managers.base import TableStore
 from churn_pipeline.io_managers.delta_tables import DeltaTables
 from churn_pipeline.io_managers.maintenance import maintain
 from churn_pipeline.io_managers.run_values import RunValues
+from churn_pipeline.resources.customer_sources.query_snapshots import QuerySnapshots
 
 #: Every asset, in the order of flow.
 ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
@@ -51,7 +52,8 @@ TABLES = (
 SCORING = ("churn_model", *TABLES, "exported_predictions", "prediction_messages", "dead_letters")
 TRAINING = ("training_customers", "trained_model")
 
-_KEEP_RUN_VALUES_DAYS = 30
+#: How long hand-over values, and snapshots of queries, are of use.
+_KEEP_DAYS = 30
 
 
 score_customers = dg.define_asset_job(
@@ -74,10 +76,12 @@ def maintain_every_table(
     context: dg.OpExecutionContext,
     table_store: dg.ResourceParam[TableStore],
     run_values: dg.ResourceParam[RunValues],
+    query_snapshots: dg.ResourceParam[QuerySnapshots],
 ) -> None:
     """Tables whose store needs no upkeep are left alone."""
-    swept = run_values.sweep(_KEEP_RUN_VALUES_DAYS)
+    swept = run_values.sweep(_KEEP_DAYS)
     context.log.info("Removed the hand-over values of %d old runs.", swept)
+    context.log.info("Removed %d old snapshots of queries.", query_snapshots.sweep(_KEEP_DAYS))
     if isinstance(table_store, DeltaTables):
         done = maintain(table_store)
         for table, upkeep in done.tables.items():

@@ -34,6 +34,7 @@ from churn_pipeline.kernel.plan import Plan as KernelPlan
 from churn_pipeline.ledger import ScoredBatch
 from churn_pipeline.resources.alerting import Alerts
 from churn_pipeline.resources.alerts import Alert
+from churn_pipeline.resources.customer_sources.base import without_password
 from churn_pipeline.resources.customer_sources.duplicates import policy_of
 from churn_pipeline.resources.run_history import quick_history
 from churn_pipeline.resources.run_processes import BATCH_TAG, HOST, lost_runs, this_process
@@ -76,10 +77,17 @@ class Request:
     duplicates: str | None = None
     update_current: bool = False
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            SecretInLocation: the source holds a password.
+        """
+        without_password(self.source or "")
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do. Planning writes nothing.
+    """What a run would do. Planning writes nothing but the snapshot of what a database answered.
 
     Attributes:
         reasons: what the reasons on the rows would be, as the ledger says it; None if none are asked for.
@@ -126,7 +134,7 @@ class Trained:
 
 
 def plan_scoring(deployment: Deployment, request: Request) -> Plan:
-    """Fix the bounds, resolve the model version, hold columns and signature against the contract; write nothing.
+    """Fix the bounds, resolve the model version, hold columns and signature against the contract; write no table.
 
     Raises:
         ChurnPipelineError: what would stop the run before it reads a customer.
@@ -252,6 +260,7 @@ def train(
     Raises:
         ChurnPipelineError: what stopped the run.
     """
+    without_password(source or "")
     config = {"training_customers": _given(source=source), "trained_model": _given(estimator=estimator, engine=engine)}
     result = _run("train_model", deployment, config, instance, str(uuid4()), {}, {})
     said = {name: value.value for name, value in _metadata(result, "trained_model").items()}

@@ -1,7 +1,7 @@
 """What every test has: a tier, no environment of the developer's, and warnings that are errors.
 
-Tiers: fast (unmarked), `slow`, `kafka` (slow, and needs a real broker), `spark` (slow, and needs Java), and later
-`browser`. A test belongs to the lowest one that can prove it.
+Tiers: fast (unmarked), `slow`, `kafka` (slow, and needs a real broker), `postgres` (slow, and needs a PostgreSQL to
+start), `spark` (slow, and needs Java), and later `browser`. A test belongs to the lowest one that can prove it.
 """
 
 import os
@@ -21,6 +21,7 @@ from churn_pipeline_tests.kafka.fixtures import (  # noqa: F401 - fixtures for a
     new_cluster,
     secured_broker,
 )
+from churn_pipeline_tests.postgres.fixtures import POSTGRES, postgres  # noqa: F401 - a fixture for all
 from churn_pipeline_tests.resources.alert_servers import webhook
 from churn_pipeline_tests.spark.fixtures import (  # noqa: F401 - fixtures for all
     SPARKS,
@@ -50,7 +51,9 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.kafka)
         if not SPARKS.isdisjoint(fixtures):
             item.add_marker(pytest.mark.spark)
-        if "_trained" in fixtures or item.get_closest_marker("kafka") or item.get_closest_marker("spark"):
+        if not POSTGRES.isdisjoint(fixtures):
+            item.add_marker(pytest.mark.postgres)
+        if "_trained" in fixtures or any(item.get_closest_marker(tier) for tier in ("kafka", "postgres", "spark")):
             item.add_marker(pytest.mark.slow)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn_pipeline.batches import Batch, FileBatch, FileBound, OffsetBatch, OffsetRange
+from churn_pipeline.batches import Batch, FileBatch, FileBound, OffsetBatch, OffsetRange, TableBatch
 
 JUNE = datetime(2026, 6, 30, 23, 59, 59, tzinfo=UTC)
 JULY = datetime(2026, 7, 1, 0, 0, 1, tzinfo=UTC)
@@ -15,14 +15,17 @@ NEW = FileBound("/data/in/b.csv", 20, "bb" * 32, JULY)
 BATCH = FileBatch("/data/in/*.csv", "csv", (OLD, NEW))
 
 moments = st.datetimes(datetime(1980, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC))
+VERSION = TableBatch("/data/customers", "5d9e5f3b-6fd1-4d5a-b2b7-1a8f0f9f2f10", 7, JULY, 1_234)
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 bounds = st.builds(
     FileBound, texts, st.integers(0, 2**50), st.text("0123456789abcdef", min_size=64, max_size=64), moments
 )
+limits = st.none() | st.integers(0, 10**9)
+numbers = st.integers(0, 2**50)
 batches = st.builds(
-    FileBatch, texts, st.sampled_from(["csv", "parquet", "jsonl"]), st.lists(bounds, max_size=4).map(tuple),
-    st.none() | st.integers(0, 10**9),
-)  # fmt: skip
+    FileBatch, texts, st.sampled_from(["csv", "parquet", "jsonl"]), st.lists(bounds, max_size=4).map(tuple), limits,
+) | st.builds(TableBatch, texts, texts, numbers, moments, numbers, limits, texts)  # fmt: skip
 
 
 @given(batches)
@@ -56,6 +59,7 @@ def test_an_id_starts_with_what_the_person_named():
 def test_an_id_is_the_same_in_every_version_of_this_package():
     # Written down on purpose: were it to change, every batch that is scored already would be scored again.
     assert BATCH.id == "in-e1ac02c60177"
+    assert VERSION.id == "customers-f275ad1c9038"
 
 
 def test_every_attempt_at_the_same_files_has_the_same_id():
@@ -100,6 +104,19 @@ def test_a_batch_without_files_still_has_an_id_and_a_date():
 
 def test_the_size_is_that_of_all_files():
     assert BATCH.size == 30
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": 8}, {"table_id": "another"}, {"source": "/other/customers"}, {"limit": 10}, {"again": "m/2"}]
+)
+def test_another_version_or_table_or_part_of_it_is_another_batch(change):
+    assert dataclasses.replace(VERSION, **change).id != VERSION.id
+
+
+def test_the_moment_of_a_commit_gives_the_date_of_a_version_and_no_part_of_its_id():
+    moved = dataclasses.replace(VERSION, committed_at=JUNE, stored=0)
+    assert moved.id == VERSION.id
+    assert (moved.date, VERSION.date) == (JUNE.date(), JULY.date())
 
 
 RANGES = (OffsetRange("customers", 0, 10, 25), OffsetRange("customers", 3, 0, 7))

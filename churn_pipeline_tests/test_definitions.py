@@ -1,5 +1,6 @@
 """The code location as Dagster loads it: complete, light, and without anything deprecated."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -9,6 +10,7 @@ import pytest
 
 from churn_pipeline import deployments, jobs
 from churn_pipeline.definitions import build_defs, defs
+from churn_pipeline_tests.builders import ephemeral_instance
 
 TABLES = {"training_customers", *jobs.TABLES}
 HEAVY = (
@@ -64,6 +66,18 @@ def test_scoring_leaves_training_out():
 def test_schedules_are_off_until_somebody_turns_them_on():
     for name in ("score_daily", "maintain_daily"):
         assert defs.resolve_schedule_def(name).default_status is dg.DefaultScheduleStatus.STOPPED
+
+
+def test_maintenance_sweeps_old_snapshots_of_queries_with_the_values_of_old_runs(tmp_path):
+    deployment = deployments.test(tmp_path / "home")
+    old = [tmp_path / "home" / place / "telco" / "old" for place in ("snapshots", "runs")]
+    for folder in (*old, *(path.with_name("new") for path in old)):
+        folder.mkdir(parents=True)
+    for folder in old:
+        os.utime(folder, (0, 0))
+    job = jobs.code_location(deployment.resources()).resolve_job_def("maintain_tables")
+    assert job.execute_in_process(instance=ephemeral_instance()).success
+    assert [path.name for path in sorted((tmp_path / "home").glob("*/telco/*"))] == ["new", "new"]
 
 
 def test_building_definitions_warns_of_nothing(tmp_path):

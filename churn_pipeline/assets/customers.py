@@ -39,7 +39,9 @@ class RejectLimitInvalid(UsageError):
 class CustomersConfig(dg.Config):
     """What to read. Everything has a default from the deployment's settings."""
 
-    source: str | None = Field(None, description="File, folder or glob of CSV, Parquet or JSON Lines; or kafka:TOPIC.")
+    source: str | None = Field(
+        None, description="File, folder or glob of CSV, Parquet or JSON Lines; a Delta table; kafka:TOPIC; sql:TABLE."
+    )
     batch: dict[str, Any] | None = Field(None, description="Bounds fixed by an earlier plan; a retry reads the same.")
     limit: int | None = Field(None, description="Read only this many rows.", gt=0)
     reject_limit: str | None = Field(None, description="Most rejected rows: a count (100) or a share (0.05).")

@@ -34,7 +34,7 @@ class NoLabel(ContractError):
 class TrainingCustomersConfig(dg.Config):
     """What to train on."""
 
-    source: str | None = Field(None, description="File, folder or glob of labelled records.")
+    source: str | None = Field(None, description="Labelled records: file, folder, glob or Delta table.")
     reject_limit: str | None = Field(None, description="Most rejected rows: a count (100) or a share (0.05).")
 
 

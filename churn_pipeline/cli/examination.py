@@ -117,18 +117,20 @@ def _training_source(deployment: Deployment) -> Finding:
 
 
 def _customers(subject: str, deployment: Deployment, location: str, *, with_label: bool) -> Finding:
-    from churn_pipeline.batches import TOPIC_SCHEME, FileBatch
-    from churn_pipeline.cli.report import count, place, size
+    from churn_pipeline.batches import TOPIC_SCHEME
+    from churn_pipeline.cli.report import source_of
+    from churn_pipeline.resources.customer_sources.sql_queries import SqlSource
 
     if location.startswith(TOPIC_SCHEME):
         return Finding(subject, "ok", f"{location}: a topic, whose messages name their own columns.")
     source = deployment.open_source(location)
+    if isinstance(source, SqlSource):
+        deployment.contract().check_columns(source.look(), location, with_label=with_label)
+        return Finding(subject, "ok", f"{location}: the database answers, with every column of the contract.")
     batch = source.plan()
     for partition, names in source.columns(batch).items():
         deployment.contract().check_columns(names, partition, with_label=with_label)
-    assert isinstance(batch, FileBatch)
-    many = f"{count(len(batch.files), 'file')}, {size(batch.size)}"
-    return Finding(subject, "ok", f"{place(location)}: {many}, every column of the contract.")
+    return Finding(subject, "ok", f"{source_of(batch)}: every column of the contract.")
 
 
 def _alerts(deployment: Deployment) -> Finding:

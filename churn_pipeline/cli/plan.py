@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def plan(**arguments: Any) -> Answer:
     """Say what scoring SOURCE would do; write nothing.
 
-    Reads and validates every row, so that its counts are those of the run, and its errors too.
+    Reads and validates every row, so that its counts are those of the run, and its errors too. What a database answers
+    is kept as a snapshot, which the run would read.
     """
     from churn_pipeline.cli.progress_bar import progress_bar
 
@@ -49,7 +50,7 @@ def _for_people(what: Asked, planned: Plan, found: Rehearsal) -> list[Renderable
     wanted = len(what.deployment.contract().columns())
     present = max((len(names) for names in planned.columns.values()), default=wanted)
     return [
-        report.heading("Planned, not done: nothing was written."),
+        report.heading(f"Planned, not done: {_written(batch)} was written."),
         "",
         report.facts(
             {
@@ -71,6 +72,12 @@ def _for_people(what: Asked, planned: Plan, found: Rehearsal) -> list[Renderable
             }
         ),
     ]
+
+
+def _written(batch: Batch) -> str:
+    from churn_pipeline.batches import SQL_SCHEME
+
+    return "only the snapshot of what the database answered" if batch.source.startswith(SQL_SCHEME) else "nothing"
 
 
 def _bounds(batch: Batch) -> dict[str, Any]:

@@ -103,13 +103,17 @@ def table(columns: Mapping[str, str], rows: Sequence[Sequence[RenderableType]]) 
 
 def source_of(batch: Batch) -> str:
     """What a batch was read from."""
-    from churn_pipeline.batches import FileBatch
+    from churn_pipeline.batches import SQL_SCHEME, FileBatch, TableBatch
 
-    if not isinstance(batch, FileBatch):
+    if not isinstance(batch, FileBatch | TableBatch):
         return batch.describe()
-    many = f", {count(len(batch.files), 'file')}" if len(batch.files) != 1 else ""
+    if isinstance(batch, TableBatch):
+        kind, many = "Delta table", f", version {batch.version}"
+    else:
+        kind = "snapshot" if batch.source.startswith(SQL_SCHEME) else batch.format
+        many = f", {count(len(batch.files), 'file')}" if len(batch.files) != 1 else ""
     first = "" if batch.limit is None else f", first {count(batch.limit, 'row')}"
-    return f"{place(batch.source)} ({batch.format}, {size(batch.size)}{many}{first})"
+    return f"{place(batch.source)} ({kind}, {size(batch.size)}{many}{first})"
 
 
 def cleaned(cells: Mapping[str, int]) -> str | None:

@@ -7,8 +7,9 @@ Belongs here: the value that every source hands on, whatever its format. Does no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 
 
@@ -69,3 +70,19 @@ class SourceRows:
     def size(self) -> int:
         """Bytes of them, where they are kept as they were."""
         return sum(map(len, self.raw or ())) + sum(len(line.raw or b"") for line in self.broken)
+
+    def first(self, count: int) -> SourceRows:
+        """The first `count` rows and broken lines, at least 1; of a source that keeps no row as it was."""
+        if self.count <= count:
+            return self
+        positions = self.positions.to_numpy()
+        last = np.sort(np.append(positions, [line.position for line in self.broken]))[count - 1]
+        kept = int(np.searchsorted(positions, last, side="right"))
+        misfits = {name: [n for n in indexes if n < kept] for name, indexes in (self.misfits or {}).items()} or None
+        return replace(
+            self,
+            rows=self.rows.slice(0, kept),
+            positions=self.positions.slice(0, kept),
+            broken=tuple(line for line in self.broken if line.position <= last),
+            misfits=misfits,
+        )

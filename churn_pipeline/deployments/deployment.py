@@ -14,7 +14,7 @@ import dagster as dg
 from churn_pipeline.assets.defaults import RunDefaults
 from churn_pipeline.assets.published import Publication
 from churn_pipeline.assets.scored_ahead import ScoredAhead
-from churn_pipeline.batches import TOPIC_SCHEME
+from churn_pipeline.batches import SQL_SCHEME, TOPIC_SCHEME
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.deployments.settings import Settings
 from churn_pipeline.io_managers.base import TableStore
@@ -31,7 +31,12 @@ from churn_pipeline.resources.alert_channels import alert_channels
 from churn_pipeline.resources.alert_log import AlertLog
 from churn_pipeline.resources.alerting import Alerts
 from churn_pipeline.resources.customer_sources.base import CustomerSource
+from churn_pipeline.resources.customer_sources.databases import Database
+from churn_pipeline.resources.customer_sources.delta_tables import DeltaSource
+from churn_pipeline.resources.customer_sources.delta_versions import is_delta_table
 from churn_pipeline.resources.customer_sources.files import FileSource
+from churn_pipeline.resources.customer_sources.query_snapshots import QuerySnapshots
+from churn_pipeline.resources.customer_sources.sql_queries import SqlSource
 from churn_pipeline.resources.customer_sources.topic_messages import TopicSource
 from churn_pipeline.resources.experiment_tracking import MlflowTracking
 from churn_pipeline.resources.inference.choice import Inference
@@ -70,9 +75,12 @@ class Deployment:
         return DeltaTables(f"{root.rstrip('/')}/{self.contract().name}")
 
     def open_source(self, location: str) -> CustomerSource:
-        """Customers at a file, folder or glob, or in a topic (`kafka:TOPIC`)."""
+        """Customers in a file, folder or glob, a Delta table, a database (`sql:TABLE`), or a topic (`kafka:TOPIC`)."""
+        if location.startswith(SQL_SCHEME):
+            database = Database(self.settings.database_url)
+            return SqlSource(location, database, self.contract(), self.query_snapshots())
         if not location.startswith(TOPIC_SCHEME):
-            return FileSource(location)
+            return DeltaSource(location) if is_delta_table(location) else FileSource(location)
         settings, batches = self.settings, self.topic_batches(location.removeprefix(TOPIC_SCHEME))
         # A schema registry has a door of its own.
         open_to_all = settings.kafka_format == "json" and settings.connection().is_open
@@ -117,6 +125,10 @@ class Deployment:
     def run_values(self) -> RunValues:
         """Hand-over values of runs."""
         return RunValues(self.settings.folder / "runs" / self.contract().name)
+
+    def query_snapshots(self) -> QuerySnapshots:
+        """What databases answered."""
+        return QuerySnapshots(self.settings.folder / "snapshots" / self.contract().name)
 
     def model_registry(self) -> MlflowRegistry:
         """MLflow's registry."""
@@ -167,6 +179,7 @@ class Deployment:
             "model_versions": _io(lambda: ModelVersionIOManager(values())),
             "progress": _made_by(Progress),
             "publication": _made_by(self.publication),
+            "query_snapshots": _made_by(self.query_snapshots),
             "run_values": _made_by(values),
             "scored_ahead": _made_by(ScoredAhead),
             "table_store": _made_by(self.table_store),

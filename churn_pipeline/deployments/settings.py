@@ -17,6 +17,7 @@ from churn_pipeline.contract.validation import RejectLimit
 from churn_pipeline.deployments.fields import SECRET, SettingInvalid, setting
 from churn_pipeline.deployments.kafka_settings import KafkaSettings
 from churn_pipeline.deployments.spark_settings import ClusterSettings
+from churn_pipeline.resources.customer_sources.base import without_password
 from churn_pipeline.resources.customer_sources.duplicates import POLICIES
 from churn_pipeline.resources.inference.choice import BACKENDS
 from churn_pipeline.spark.sessions import FALLBACKS
@@ -32,7 +33,12 @@ class Settings(ClusterSettings, KafkaSettings):
     home: str = setting("CHURN_HOME", "data/local", "Folder of everything produced.")
     contract: str = setting("CHURN_CONTRACT", "telco", "Contract: a shipped name or a YAML file.")
     source: str = setting(
-        "CHURN_SOURCE", "data/sample/customers.csv", "Customers to score: file, folder, glob or kafka:TOPIC."
+        "CHURN_SOURCE",
+        "data/sample/customers.csv",
+        "Customers: file, folder, glob, Delta table, sql:TABLE or kafka:TOPIC.",
+    )
+    database_url: str = setting(
+        "CHURN_DATABASE_URL", "", "Database of sql: sources: postgresql://… or sqlite:///PATH.", kind=SECRET
     )
     training_source: str = setting(
         "CHURN_TRAINING_SOURCE", "data/sample/training_customers.csv", "Labelled customers to train on."
@@ -56,6 +62,7 @@ class Settings(ClusterSettings, KafkaSettings):
 
         Raises:
             SettingInvalid: names the variable and what it may be.
+            SecretInLocation: a source holds a password.
         """
         given = os.environ if environment is None else environment
         values: dict[str, Any] = {f.name: given.get(f.metadata["variable"]) or f.default for f in fields(cls)}
@@ -67,6 +74,8 @@ class Settings(ClusterSettings, KafkaSettings):
         settings._one_of("spark_fallback", FALLBACKS)
         settings.limit()
         settings.reasons_on_a_row()
+        without_password(settings.source, "CHURN_SOURCE")
+        without_password(settings.training_source, "CHURN_TRAINING_SOURCE")
         return settings
 
     @property

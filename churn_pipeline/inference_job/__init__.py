@@ -6,11 +6,19 @@ what runs around them, `job_files.py` the YAML files. Does not: the work itself,
 
 from churn_pipeline.inference_job.job_files import job_schema, load_job
 from churn_pipeline.inference_job.jobs import InferenceJob, Job
-from churn_pipeline.inference_job.readers import FilesReader, MemoryReader, RegistryLoader, TablesWriter
+from churn_pipeline.inference_job.readers import (
+    DeltaReader,
+    FilesReader,
+    MemoryReader,
+    RegistryLoader,
+    SqlReader,
+    TablesWriter,
+)
 from churn_pipeline.inference_job.services import AlertsService, LoggerService, MlflowService, Service
 
 __all__ = [
     "AlertsService",
+    "DeltaReader",
     "FilesReader",
     "InferenceJob",
     "Job",
@@ -19,6 +27,7 @@ __all__ = [
     "MlflowService",
     "RegistryLoader",
     "Service",
+    "SqlReader",
     "TablesWriter",
     "job_schema",
     "load_job",

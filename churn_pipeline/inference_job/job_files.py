@@ -20,7 +20,7 @@ from churn_pipeline.inference_job.jobs import InferenceJob, Job
 JOBS: dict[str, type[Job]] = {"InferenceJob": InferenceJob}
 
 #: Readers that a file can name.
-_IN_FILES = ("FilesReader",)
+_IN_FILES = ("FilesReader", "DeltaReader", "SqlReader")
 
 Tree = dict[str, Any]
 

@@ -19,7 +19,14 @@ from churn_pipeline.assets.prediction_rows import predictions_schema, stream_pre
 from churn_pipeline.contract.validation import RejectLimit
 from churn_pipeline.deployments import Deployment, Settings
 from churn_pipeline.errors import ChurnPipelineError, explanations
-from churn_pipeline.inference_job.readers import FilesReader, MemoryReader, RegistryLoader, TablesWriter
+from churn_pipeline.inference_job.readers import (
+    DeltaReader,
+    FilesReader,
+    MemoryReader,
+    RegistryLoader,
+    SqlReader,
+    TablesWriter,
+)
 from churn_pipeline.inference_job.services import AlertsService, Configured, LoggerService, MlflowService, Service
 from churn_pipeline.io_managers.base import TableHandle
 from churn_pipeline.io_managers.exports import export_file
@@ -112,7 +119,7 @@ class InferenceJob(Job):
 
     KIND: Literal["InferenceJob"] = "InferenceJob"
 
-    inputs: Annotated[FilesReader | SkipJsonSchema[MemoryReader], Field(discriminator="KIND")]
+    inputs: Annotated[FilesReader | DeltaReader | SqlReader | SkipJsonSchema[MemoryReader], Field(discriminator="KIND")]
     outputs: TablesWriter = Field(default_factory=TablesWriter)
     alias_or_version: str | int = Field(default="champion", description="Alias or version of the model.")
     loader: RegistryLoader = Field(default_factory=RegistryLoader)
@@ -194,7 +201,7 @@ class _JobDeployment(Deployment):
         )
         super().__init__(lambda: settings)
         self._job = job
-        self._source = job.inputs.open()
+        self._source = job.inputs.open(Deployment(lambda: settings))
 
     def open_source(self, location: str) -> CustomerSource:  # noqa: ARG002  a job reads its own inputs only
         return self._source

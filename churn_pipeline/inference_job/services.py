@@ -32,7 +32,8 @@ class LogNotWritable(UsageError):
 class Configured(BaseModel):
     """A part of a job's configuration: no unknown key, no guessing of types, no change once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # What was given may be a secret, or customers.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 class Service(Configured, ABC):

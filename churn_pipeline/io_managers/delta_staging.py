@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from churn_pipeline.io_managers.delta_files import DeltaFile, TableFolder
 from churn_pipeline.io_managers.table_errors import storage_errors
+from churn_pipeline.row_groups import row_groups
 
 #: Rows in a row group: two record batches; larger ones cost memory, smaller ones bytes.
 ROWS_PER_GROUP = 131_072
@@ -81,7 +82,7 @@ class Staging:
         written: list[StagedFile] = []
         current: _OpenFile | None = None
         try:
-            for group in _row_groups(batches):
+            for group in row_groups(batches, ROWS_PER_GROUP):
                 with storage_errors(self._folder.location):
                     if current is None:
                         current = self._new_file(group, partition)
@@ -240,21 +241,3 @@ def _repeats(values: pa.ChunkedArray) -> bool:
 def _is_count(f: pa.Field) -> bool:
     """Whether neighbours are near each other: places, numbers of things, times."""
     return pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type) or pa.types.is_date(f.type)
-
-
-def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Groups of `ROWS_PER_GROUP`, however the rows come; only the last is smaller."""
-    waiting: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in batches:
-        waiting.append(batch)
-        rows += batch.num_rows
-        if rows >= ROWS_PER_GROUP:
-            # Where batches number the same words differently, the writer would spell out every word.
-            table = pa.Table.from_batches(waiting).unify_dictionaries()
-            for start in range(0, rows - ROWS_PER_GROUP + 1, ROWS_PER_GROUP):
-                yield table.slice(start, ROWS_PER_GROUP)
-            rows %= ROWS_PER_GROUP
-            waiting = table.slice(table.num_rows - rows).to_batches()
-    if rows:
-        yield pa.Table.from_batches(waiting).unify_dictionaries()

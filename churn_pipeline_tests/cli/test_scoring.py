@@ -6,8 +6,12 @@ import signal
 import time
 
 import pytest
+from adbc_driver_sqlite import dbapi
+from deltalake import write_deltalake
 
 from churn_pipeline import jobs
+from churn_pipeline.contract.definition import Contract
+from churn_pipeline.sample import sample
 from churn_pipeline_tests.builders import customer_file
 from churn_pipeline_tests.cli.conftest import Shop, tree
 
@@ -53,6 +57,43 @@ def test_the_numbers_of_a_plan_are_those_of_the_run(shop, tmp_path):
     assert {name: planned[name] for name in shared} == {name: done[name] for name in shared}
     assert planned["rows_customers"] == done["rows_scored"] + done["rows_unscored"] == 58
     assert shop.value("plan", *arguments)["scored_before"] and not planned["scored_before"]
+
+
+def test_a_delta_table_is_planned_scored_examined_and_held_against_the_contract(shop, tmp_path):
+    table = tmp_path / "customers"
+    for seed in (1, 2):
+        write_deltalake(table, sample(Contract.load("telco"), 40, seed=seed), mode="append", partition_by=["Contract"])
+    assert "80 of 80 rows keep it" in shop.call("contract", "check", "telco", "--data", table).stdout
+    assert "Delta table" in shop.call("doctor", CHURN_SOURCE=str(table)).stdout
+    planned, done = shop.value("plan", table), shop.value("score", table, "--limit", 70)
+    assert (planned["version"], planned["rows_customers"], planned["scored_before"]) == (1, 80, False)
+    assert done["rows_scored"] == 70 and done["batch_id"] != planned["batch_id"]
+    write_deltalake(table, sample(Contract.load("telco"), 5, seed=3), mode="overwrite", partition_by=["Contract"])
+    again = shop.value("rescore", done["batch_id"])
+    assert again["rows_scored"] == 70 and again["batch_id"] != done["batch_id"]
+    assert shop.value("score", table)["rows_scored"] == 5
+
+
+def test_a_table_of_a_database_is_planned_scored_examined_and_scored_again(shop, tmp_path):
+    rows = sample(Contract.load("telco"), 80, seed=4)
+    with dbapi.connect(str(tmp_path / "shop.db")) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest("customers", rows)
+        connection.commit()
+    settings = {"CHURN_DATABASE_URL": f"sqlite:///{tmp_path}/shop.db", "CHURN_HOME": str(tmp_path / "home")}
+    looked = shop.call("doctor", CHURN_SOURCE="sql:customers", **settings).stdout
+    assert "the database answers, with every column" in " ".join(looked.split())
+    assert not (tmp_path / "home" / "snapshots").exists()
+    said = shop.call("plan", "sql:customers", **settings).stdout
+    assert "only the snapshot of what the database answered was written" in said and "snapshot, " in said
+    query = "sql:select * from customers where tenure >= 0 order by tenure"
+    assert "80 of 80 rows keep it" in shop.call("contract", "check", "telco", "--data", query, **settings).stdout
+    planned, done = (shop.value(command, "sql:customers", **settings) for command in ("plan", "score"))
+    assert planned["batch_id"] == done["batch_id"] and done["rows_scored"] == 80
+    (tmp_path / "shop.db").unlink()
+    again = shop.value("rescore", done["batch_id"], **settings)
+    assert again["rows_scored"] == 80
+    kept = [path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert kept and not any(b"shop.db" in text for text in kept)
 
 
 def test_reasons_are_planned_and_written_where_they_are_asked_for(shop, tmp_path):

@@ -6,23 +6,28 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from adbc_driver_sqlite import dbapi
+from deltalake import write_deltalake
 from pydantic import PrivateAttr, ValidationError
 
 from churn_pipeline.contract.validation import TooManyRejected
 from churn_pipeline.deployments import SettingInvalid
 from churn_pipeline.inference_job import (
     AlertsService,
+    DeltaReader,
     FilesReader,
     InferenceJob,
     LoggerService,
     MemoryReader,
     MlflowService,
+    SqlReader,
     TablesWriter,
 )
 from churn_pipeline.io_managers.table_errors import TableNotWritable
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.resources.customer_sources.base import SourceNotFound
 from churn_pipeline.resources.mlflow_connection import RegistryUnreachable
+from churn_pipeline.sample import sample
 from churn_pipeline_tests.builders import customer_file, rows_of
 
 
@@ -53,6 +58,21 @@ def test_a_job_that_asks_for_reasons_has_them_in_its_table_and_its_file(home, tm
     table = found["outputs"].to_arrow(["reasons_up"])["reasons_up"].to_pylist()
     assert {len(reasons) for reasons in table} == {1}
     assert pq.read_table(file)["reasons_up"].to_pylist() == table
+
+
+def test_a_delta_table_is_scored(home, tmp_path):
+    write_deltalake(tmp_path / "customers", sample(home.contract(), 30))
+    found = job(home, inputs=DeltaReader(path=str(tmp_path / "customers"), limit=20)).run()
+    assert found["shape"] == (20, 3) and found["batch"].version == 0
+
+
+def test_a_query_is_scored_with_the_contract_of_the_job(home, tmp_path, monkeypatch):
+    with dbapi.connect(str(tmp_path / "shop.db")) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest("customers", sample(home.contract(), 30))
+        connection.commit()
+    monkeypatch.setenv("CHURN_DATABASE_URL", f"sqlite:///{tmp_path}/shop.db")
+    found = job(home, inputs=SqlReader(query="select * from customers order by 1"), contract="telco").run()
+    assert found["shape"] == (30, 3) and found["batch"].source == "sql:select * from customers order by 1"
 
 
 def test_a_data_frame_given_in_python_is_scored_by_the_registered_estimator(home):
@@ -104,9 +124,9 @@ def test_services_start_before_the_first_read_and_stop_in_reverse_also_on_failur
             events.append("mlflow stops")
 
     class Reader(FilesReader):
-        def open(self):
+        def open(self, deployment):
             events.append("reads")
-            return super().open()
+            return super().open(deployment)
 
     services = {"logger_service": Log(), "mlflow_service": Mlflow()}
     with pytest.raises(SourceNotFound):

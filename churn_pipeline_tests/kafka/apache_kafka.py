@@ -102,7 +102,7 @@ class Broker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     def format(self, voters: Sequence[Broker], cluster_id: str | None = None) -> None:
@@ -285,7 +285,7 @@ def free_port() -> int:
     return next(port for port in iter(lambda: random.SystemRandom().randrange(20_000, 32_000), 0) if _is_free(port))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have Linux kill this process when the thread that started it is gone: a test that was killed leaves no broker."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

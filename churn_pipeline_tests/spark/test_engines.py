@@ -1,8 +1,11 @@
 """One process and Spark's workers say the same of the same customers, row by row, in order, rejected ones included."""
 
+import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from adbc_driver_sqlite import dbapi
+from deltalake import write_deltalake
 
 from churn_pipeline import deployments, runs
 from churn_pipeline.contract.definition import Contract
@@ -75,6 +78,35 @@ def test_row_groups_of_one_file_are_read_by_several_workers_in_its_order(deploym
     same_tables(deployment, there)
     positions = [row["source_position"] for row in rows_of(there, "churn_predictions")]
     assert positions == list(range(1, 5_001))
+
+
+def test_a_delta_table_is_read_by_workers_as_it_was_when_it_was_planned(deployment, spark, tmp_path):
+    table = tmp_path / "shops"
+    for seed in (1, 2):
+        rows = sample(Contract.load("telco"), 600, seed=seed)
+        odd = pa.array(["whenever" if n % 50 == 7 else "One year" for n in range(600)])
+        rows = rows.set_column(rows.column_names.index("Contract"), "Contract", odd)
+        write_deltalake(table, rows, mode="append", partition_by=["gender"])
+    there = on(deployment, spark, tmp_path / "spark")
+    planned = deployment.open_source(str(table)).plan()
+    write_deltalake(table, sample(Contract.load("telco"), 9), mode="overwrite", partition_by=["gender"])
+    here = score(deployment, batch=planned, reject_limit="0.5").row
+    row = score(there, batch=planned, reject_limit="0.5").row
+    assert (row.backend, row.rows_read, row.rows_rejected, row.bytes_read) == ("spark", 1_200, 24, here.bytes_read)
+    same_tables(deployment, there)
+
+
+def test_the_snapshot_of_a_query_is_read_by_workers_that_know_of_no_database(deployment, spark, tmp_path):
+    with dbapi.connect(str(tmp_path / "shop.db")) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest("customers", sample(Contract.load("telco"), 600, seed=3))
+        connection.commit()
+    there = on(deployment, spark, tmp_path / "spark", database_url=f"sqlite:///{tmp_path}/shop.db")
+    planned = there.open_source("sql:customers").plan()
+    (tmp_path / "shop.db").unlink()
+    score(deployment, batch=planned)
+    assert score(there, batch=planned).row.backend == "spark"
+    same_tables(deployment, there)
+    assert rows_of(there, "customers")
 
 
 def test_a_batch_that_is_scored_again_replaces_what_it_was(deployment, spark, tmp_path):

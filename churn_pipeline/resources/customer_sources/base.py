@@ -6,20 +6,21 @@ judging records (`contract/validation.py`), Dagster (`assets/customers.py`).
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 from churn_pipeline.batches import Batch
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.rows import SourceRows
-from churn_pipeline.errors import SourceError
+from churn_pipeline.errors import SourceError, UsageError
 
 #: Most rows in one `SourceRows`: the size the rest of the pipeline works in.
 ROWS_PER_CHUNK = 65_536
 
 
 class SourceNotFound(SourceError):
-    """There is no such file, or no customer file in the folder or under the glob."""
+    """There is no such file or table, or no customer file in the folder or under the glob."""
 
 
 class SourceFormatUnknown(SourceError):
@@ -35,11 +36,36 @@ class SourceEmpty(SourceError):
 
 
 class SourceChanged(SourceError):
-    """A file is no longer what it was when the batch was planned."""
+    """A file or table is no longer what it was when the batch was planned."""
 
 
 class SourceUnreadable(SourceError):
-    """A file cannot be opened, or is not what its format promises."""
+    """A file or table cannot be opened, or is not what its format promises."""
+
+
+class SecretInLocation(UsageError):
+    """A location holds a password, which would be kept with every batch that is read from there."""
+
+
+#: `scheme://user:password@host`, where what follows the colon is no port, or a password among the parameters.
+_PASSWORD = re.compile(r"^(\w+:)?\w[\w+.-]*://([^/]*:(?!\d+/)[^@]*@|.*[?&]password=)", re.IGNORECASE | re.DOTALL)
+
+
+def without_password(location: str, what: str = "The source") -> str:
+    """The same location, if everybody may read it.
+
+    Args:
+        what: what the location is of, for the message.
+
+    Raises:
+        SecretInLocation: there is a password in it, which is not repeated.
+    """
+    if _PASSWORD.match(location):
+        raise SecretInLocation(
+            f"{what} is a URI with a password in it, which would stand in run configuration and in the ledger. Take it "
+            "out, and give credentials by environment: those of the storage, such as AWS_SECRET_ACCESS_KEY."
+        )
+    return location
 
 
 class CustomerSource(ABC):
@@ -51,7 +77,7 @@ class CustomerSource(ABC):
 
     @abstractmethod
     def plan(self, limit: int | None = None) -> Batch:
-        """Fix what one run reads, without reading records.
+        """Fix what one run reads. Records are not read, but by a source that has no bounds of its own: a database.
 
         Args:
             limit: read only this many rows, broken ones included (None: all).

@@ -4,7 +4,8 @@ A folder stands for the files of a known suffix in it and below it; names that b
 are files of other suffixes and linked folders. Files are read in the order of their paths.
 
 Belongs here: which files, of which format, in which order, and how many rows. Does not: what is in them
-(`csv_files.py`, `parquet_files.py`, `json_lines.py`), digests and changes (`snapshots.py`).
+(`csv_files.py`, `parquet_files.py`, `json_lines.py`), digests and changes (`snapshots.py`), Delta tables
+(`delta_tables.py`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ import os
 import re
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
-
-import numpy as np
 
 from churn_pipeline.batches import Batch, FileBatch, FileBound
 from churn_pipeline.contract.definition import Contract, nearest
@@ -27,6 +26,7 @@ from churn_pipeline.contract.rows import SourceRows
 from churn_pipeline.resources.customer_sources import csv_files, json_lines, parquet_files
 from churn_pipeline.resources.customer_sources.base import (
     CustomerSource,
+    SourceChanged,
     SourceEmpty,
     SourceFormatUnknown,
     SourceMixed,
@@ -102,7 +102,7 @@ class FileSource(CustomerSource):
 
     def about(self, batch: Batch) -> int:
         """Rows of Parquet files as their footers have them; of text, what files of that size have."""
-        assert isinstance(batch, FileBatch)
+        batch = _of_files(batch)
         if batch.format == "parquet":
             return sum(parquet_files.rows(Path(bound.path)) for bound in batch.files)
         return batch.size // _BYTES_OF_A_ROW[batch.format]
@@ -112,7 +112,7 @@ class FileSource(CustomerSource):
 
         None for the first rows of a batch, which are known only once they were read.
         """
-        assert isinstance(batch, FileBatch)
+        batch = _of_files(batch)
         if batch.limit is not None:
             return None
         each = max(1, count // max(1, len(batch.files)))
@@ -124,9 +124,7 @@ class FileSource(CustomerSource):
 
     def _groups(self, bound: FileBound, count: int) -> list[range]:
         with unchanged(bound) as path:
-            there = parquet_files.row_groups(path)
-        size = max(1, -(-there // count))
-        return [range(start, min(start + size, there)) for start in range(0, max(there, 1), size)]
+            return parquet_files.row_groups(path, count)
 
     def read(self, batch: Batch, contract: Contract, *, with_label: bool = False) -> Iterator[SourceRows]:
         """Check every file's columns now, and stream their rows; see `CustomerSource.read`."""
@@ -135,7 +133,7 @@ class FileSource(CustomerSource):
         return self._stream(batch, contract, with_label)
 
     def _stream(self, batch: Batch, contract: Contract, with_label: bool) -> Iterator[SourceRows]:
-        assert isinstance(batch, FileBatch)
+        batch = _of_files(batch)
         read = FORMATS[batch.format].read
         if isinstance(batch, FilePart) and batch.groups is not None:
             read = partial(read, groups=batch.groups)
@@ -145,14 +143,14 @@ class FileSource(CustomerSource):
                 return
             with unchanged(bound) as path, closing(read(path, contract, with_label=with_label)) as chunks:
                 for chunk in chunks:
-                    rows = chunk if left is None else _first(chunk, left)
+                    rows = chunk if left is None else chunk.first(left)
                     left = None if left is None else left - rows.count
                     yield rows
                     if left == 0:
                         break
 
     def _columns(self, batch: Batch, wanted: Collection[str]) -> dict[str, list[str]]:
-        assert isinstance(batch, FileBatch)
+        batch = _of_files(batch)
         found = {}
         for bound in batch.files:
             with unchanged(bound) as path:
@@ -160,21 +158,13 @@ class FileSource(CustomerSource):
         return {path: names for path, names in found.items() if names is not None}
 
 
-def _first(rows: SourceRows, count: int) -> SourceRows:
-    """The first `count` rows and broken lines."""
-    if rows.count <= count:
-        return rows
-    positions = rows.positions.to_numpy()
-    last = np.sort(np.append(positions, [line.position for line in rows.broken]))[count - 1]
-    kept = int(np.searchsorted(positions, last, side="right"))
-    misfits = {name: [n for n in indexes if n < kept] for name, indexes in (rows.misfits or {}).items()} or None
-    return replace(
-        rows,
-        rows=rows.rows.slice(0, kept),
-        positions=rows.positions.slice(0, kept),
-        broken=tuple(line for line in rows.broken if line.position <= last),
-        misfits=misfits,
-    )
+def _of_files(batch: Batch) -> FileBatch:
+    if not isinstance(batch, FileBatch):
+        raise SourceChanged(
+            f"{batch.source} was a Delta table when batch {batch.id} was planned, and is none now. "
+            "Restore the table, or start a new run on what is there."
+        )
+    return batch
 
 
 def _listed(location: str) -> list[Path]:
@@ -201,7 +191,8 @@ def _listed(location: str) -> list[Path]:
 def _below(folder: Path) -> list[Path]:
     if (folder / "_delta_log").is_dir():
         raise SourceFormatUnknown(
-            f"{folder} is a Delta table, whose folder holds files of older versions too. Export it to Parquet or CSV."
+            f"{folder} is a Delta table, whose folder holds files of older versions too. "
+            "Name the table's folder alone; in a job file, with KIND: DeltaReader."
         )
     found = []
     for place, folders, files in os.walk(folder, onerror=_raise):

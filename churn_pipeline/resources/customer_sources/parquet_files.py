@@ -8,7 +8,7 @@ Belongs here: Parquet. Does not: what types become (`typed_columns.py`), choosin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,13 @@ from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.rows import SourceRows
 from churn_pipeline.resources.customer_sources.base import ROWS_PER_CHUNK, SourceUnreadable
 from churn_pipeline.resources.customer_sources.snapshots import unreadable
-from churn_pipeline.resources.customer_sources.typed_columns import from_arrow, rows_of, wanted_columns
+from churn_pipeline.resources.customer_sources.typed_columns import (
+    FittedColumn,
+    WantedColumn,
+    from_arrow,
+    rows_of,
+    wanted_columns,
+)
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -32,18 +38,24 @@ def columns(path: Path, wanted: Collection[str] = ()) -> list[str]:  # noqa: ARG
     Raises:
         SourceUnreadable: the file is not Parquet, or its footer is damaged.
     """
-    with _opened(path) as file:
+    with opened(str(path)) as file:
         return list(file.schema_arrow.names)
 
 
-def row_groups(path: Path) -> int:
-    """How many row groups a file has.
+def row_groups(path: Path, count: int) -> list[range]:
+    """The row groups of a file as about `count` stretches of neighbours, one at least.
 
     Raises:
         SourceUnreadable: see `columns`.
     """
-    with _opened(path) as file:
-        return int(file.num_row_groups)
+    with opened(str(path)) as file:
+        return divided(int(file.num_row_groups), count)
+
+
+def divided(groups: int, count: int) -> list[range]:
+    """So many row groups as about `count` stretches of neighbours, one at least."""
+    size = max(1, -(-groups // count))
+    return [range(start, min(start + size, groups)) for start in range(0, max(groups, 1), size)]
 
 
 def rows(path: Path) -> int:
@@ -52,7 +64,7 @@ def rows(path: Path) -> int:
     Raises:
         SourceUnreadable: see `columns`.
     """
-    with _opened(path) as file:
+    with opened(str(path)) as file:
         return int(file.metadata.num_rows)
 
 
@@ -68,29 +80,69 @@ def read(
         SourceUnreadable: the file is damaged, encrypted, or ends before its last row.
     """
     wanted = wanted_columns(contract, with_label=with_label)
-    few_valued = [column.name for column in wanted if column.kind in ("category", "boolean")]
-    with _opened(path, few_valued) as file:
-        names = [column.name for column in wanted]
-        some = range(file.num_row_groups) if groups is None else groups
-        rows = [file.metadata.row_group(number).num_rows for number in range(some.stop)]
-        done, end = sum(rows[: some.start]), sum(rows)
-        # One thread: several are no faster beside a validator and a writer, and cost more in all.
-        for batch in file.iter_batches(ROWS_PER_CHUNK, columns=names, use_threads=False, row_groups=list(some)):
-            found = {column.name: from_arrow(batch.column(column.name), column.kind) for column in wanted}
-            yield rows_of(found, path.as_posix(), np.arange(done + 1, done + 1 + batch.num_rows))
-            done += batch.num_rows
-        if done != end:
-            raise SourceUnreadable(f"{path} promises {end:,} rows and ends after {done:,}. Copy or make it again.")
+    with opened(str(path), wanted) as file:
+        yield from read_rows(file, path.as_posix(), wanted, groups)
+
+
+def read_rows(
+    file: pq.ParquetFile,
+    name: str,
+    wanted: Sequence[WantedColumn],
+    groups: range | None = None,
+    given: Mapping[str, pa.Scalar] | None = None,
+) -> Generator[SourceRows, None, None]:
+    """Stream the rows of an open file; see `read`.
+
+    Args:
+        name: partition of the rows.
+        given: a value for each column that has the same one in every row, whether the file has such a column or not.
+
+    Raises:
+        SourceUnreadable: the file ends before its last row.
+    """
+    given = given or {}
+    stored = [column.name for column in wanted if column.name not in given]
+    some = range(file.num_row_groups) if groups is None else groups
+    rows = [file.metadata.row_group(number).num_rows for number in range(some.stop)]
+    done, end = sum(rows[: some.start]), sum(rows)
+    # One thread: several are no faster beside a validator and a writer, and cost more in all.
+    for batch in file.iter_batches(ROWS_PER_CHUNK, columns=stored, use_threads=False, row_groups=list(some)):
+        found: dict[str, FittedColumn] = {}
+        for column in wanted:
+            value = given.get(column.name)
+            cells = batch.column(column.name) if value is None else pa.repeat(value, batch.num_rows)
+            found[column.name] = from_arrow(cells, column.kind)
+        yield rows_of(found, name, np.arange(done + 1, done + 1 + batch.num_rows))
+        done += batch.num_rows
+    if done != end:
+        raise SourceUnreadable(f"{name} promises {end:,} rows and ends after {done:,}. Copy or make it again.")
 
 
 @contextmanager
-def _opened(path: Path, few_valued: list[str] | None = None) -> Iterator[pq.ParquetFile]:
+def opened(
+    path: str, wanted: Sequence[WantedColumn] = (), stream: pa.NativeFile | None = None
+) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, for as long as the block lasts.
+
+    Args:
+        path: where it is; says so in errors.
+        wanted: columns that will be read: those of few values come as dictionaries.
+        stream: its bytes, where they are not to be had from the file system.
+
+    Raises:
+        SourceUnreadable: it is no Parquet file, is damaged or cannot be read; also where reading it in the block shows.
+    """
     import pyarrow.parquet as pq
 
+    where = path if stream is None else stream
     try:
+        footer = pq.read_metadata(where)
+        # What is not there, or is a list, cannot be asked for as a dictionary.
+        plain = {footer.schema.column(number).path for number in range(footer.num_columns)}
+        few_valued = [c.name for c in wanted if c.kind in ("category", "boolean") and c.name in plain]
         # No pre-buffering: it would keep every byte that was read until the file is closed.
         with pq.ParquetFile(
-            str(path), read_dictionary=few_valued, page_checksum_verification=True, pre_buffer=False
+            where, metadata=footer, read_dictionary=few_valued, page_checksum_verification=True, pre_buffer=False
         ) as file:
             yield file
     except (pa.ArrowException, UnicodeDecodeError):  # the latter: a name in the footer
@@ -100,5 +152,5 @@ def _opened(path: Path, few_valued: list[str] | None = None) -> Iterator[pq.Parq
         raise (unreadable(path, error) if error.errno else _damaged(path)) from None
 
 
-def _damaged(path: Path) -> SourceUnreadable:
+def _damaged(path: str) -> SourceUnreadable:
     return SourceUnreadable(f"{path} is not Parquet, is damaged, or is encrypted. Copy or make it again.")

@@ -63,7 +63,7 @@ def unchanged(bound: FileBound) -> Iterator[Path]:
         raise _changed(path)
 
 
-def unreadable(path: Path, error: OSError) -> SourceUnreadable:
+def unreadable(path: Path | str, error: OSError) -> SourceUnreadable:
     """What the operating system said about a file, in words."""
     advice = "Give this user the right to read it" if isinstance(error, PermissionError) else "Check the file"
     return SourceUnreadable(f"{path} cannot be read: {(error.strerror or 'input/output error').lower()}. {advice}.")

@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,17 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake import write_deltalake
 
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.rows import SourceRows
 from churn_pipeline.resources.customer_sources.base import CustomerSource
+from churn_pipeline.resources.customer_sources.databases import Database
+from churn_pipeline.resources.customer_sources.delta_tables import DeltaSource
 from churn_pipeline.resources.customer_sources.files import FileSource
 from churn_pipeline.resources.customer_sources.memory import MemorySource
+from churn_pipeline.resources.customer_sources.query_snapshots import QuerySnapshots
+from churn_pipeline.resources.customer_sources.sql_queries import SqlSource
 
 CONTRACT = Contract.model_validate(
     {
@@ -50,7 +58,7 @@ SHOPS: list[dict[str, Any]] = [
     for n, note in enumerate(['two "quoted", words', "plain", None, "zwölf\nlines", ""], start=1)
 ]
 
-KINDS = ["csv", "parquet", "jsonl", "table", "frame"]
+KINDS = ["csv", "parquet", "jsonl", "table", "frame", "delta", "sqlite"]
 
 
 def written(kind: str, rows: list[dict[str, Any]], folder: Path, name: str = "shops") -> CustomerSource:
@@ -59,6 +67,12 @@ def written(kind: str, rows: list[dict[str, Any]], folder: Path, name: str = "sh
         return MemorySource(pa.Table.from_pylist(rows), name, datetime(2024, 6, 1, tzinfo=UTC))
     if kind == "frame":
         return MemorySource(pd.DataFrame(rows), name, datetime(2024, 6, 1, tzinfo=UTC))
+    if kind == "delta":
+        shutil.rmtree(folder / name, ignore_errors=True)
+        write_deltalake(folder / name, pa.Table.from_pylist(rows))
+        return DeltaSource(str(folder / name))
+    if kind == "sqlite":
+        return sqlite_table(folder, rows, name)
     path = folder / f"{name}.{kind}"
     if kind == "parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
@@ -67,6 +81,19 @@ def written(kind: str, rows: list[dict[str, Any]], folder: Path, name: str = "sh
     else:
         path.write_bytes(as_csv(rows))
     return FileSource(str(path))
+
+
+def sqlite_table(folder: Path, rows: list[dict[str, Any]], name: str = "shops", query: str = "") -> SqlSource:
+    """A table of a SQLite database, made anew, or a query of it."""
+    file = folder / "shops.db"
+    columns = ", ".join(f'"{column}"' for column in rows[0])
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(f"drop table if exists {name}")
+        connection.execute(f"create table {name} ({columns})")
+        values = ", ".join("?" * len(rows[0]))
+        connection.executemany(f"insert into {name} values ({values})", [tuple(row.values()) for row in rows])
+    snapshots = QuerySnapshots(folder / "snapshots")
+    return SqlSource(f"sql:{query or name}", Database(f"sqlite:///{file}"), CONTRACT, snapshots)
 
 
 def as_csv(rows: list[dict[str, Any]]) -> bytes:

@@ -44,6 +44,11 @@ def test_every_way_to_store_text_is_text(tmp_path: Path, kind: pa.DataType):
     assert ids([_read(tmp_path, shop=names)]) == ["S0", "S1", "S2", "S3", "S4"]
 
 
+def test_a_list_where_one_of_few_values_is_wanted_costs_its_rows(tmp_path: Path):
+    rows = _read(tmp_path, size=pa.array([["small"], None, ["large"], None, None]))
+    assert rows.misfits == {"size": [0, 2]}
+
+
 def test_text_that_is_not_utf8_stays_bytes_for_the_validator_to_reject(tmp_path: Path):
     wrong = pa.array([b"a", b"\xff", b"c", b"d", None]).view(pa.string())
     rows = _read(tmp_path, note=wrong, size=wrong.dictionary_encode()).rows
