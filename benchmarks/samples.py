@@ -16,6 +16,7 @@ from churn_pipeline.contract.definition import Contract
 from churn_pipeline.deployments import Deployment, Settings
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.resources.run_history import local_instance
 from churn_pipeline.sample import sample
 from churn_pipeline.training.estimators import ESTIMATORS
 
@@ -60,7 +61,7 @@ def registry() -> str:
         home.mkdir(exist_ok=True)
         pa_csv.write_csv(_labelled(), str(home / "training.csv"))
         deployment = deployments.test(home, training_source=str(home / "training.csv"))
-        with runs.local_instance(home) as instance:
+        with local_instance(home) as instance:
             for estimator in ESTIMATORS:
                 trained = runs.train(deployment, None, estimator, instance)
                 deployment.model_registry().set_alias(_MODEL, estimator, trained.model_version)

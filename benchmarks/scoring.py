@@ -16,6 +16,7 @@ import pandas as pd
 
 from churn_pipeline import checks, jobs, runs
 from churn_pipeline.deployments import Deployment
+from churn_pipeline.resources.run_history import local_instance
 
 _CHECKS = {check.op.name for check in checks.ALL}
 _TABLES = (
@@ -31,7 +32,7 @@ _TABLES = (
 def whole_job(deployment: Deployment, source: Path) -> dict[str, float]:
     """Score a file by the job `score_customers` into new tables; returns seconds a step."""
     _drop_tables(deployment)
-    with runs.local_instance(deployment.settings.folder) as instance:
+    with local_instance(deployment.settings.folder) as instance:
         outcome = runs.score(deployment, runs.Request(source=str(source)), instance)
         return steps(instance, outcome.row.run_id)
 
@@ -48,7 +49,7 @@ def tables_only(deployment: Deployment, source: Path) -> dict[str, float]:
         "ops": {"read_customers": {"config": {"batch": batch.to_json()}}},
         "loggers": {"console": {"config": {"log_level": "WARNING"}}},
     }
-    with runs.local_instance(deployment.settings.folder) as instance:
+    with local_instance(deployment.settings.folder) as instance:
         done = definitions.resolve_job_def("write_tables").execute_in_process(instance=instance, run_config=config)
         return steps(instance, done.run_id)
 

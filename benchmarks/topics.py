@@ -22,6 +22,7 @@ from churn_pipeline.batches import OffsetBatch, OffsetRange
 from churn_pipeline.deployments import Deployment
 from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.resources.customer_sources.json_messages import JsonMessages
+from churn_pipeline.resources.run_history import local_instance
 from churn_pipeline.resources.topics.connection import KafkaConnection
 from churn_pipeline.resources.topics.kafka_reading import KafkaTopic
 from churn_pipeline_tests.kafka.apache_kafka import Broker
@@ -85,7 +86,7 @@ def _deployment(home: Path, bootstrap: str, source: str, number: int) -> Deploym
 
 def _run(deployment: Deployment) -> dict[str, float]:
     """Seconds a step of one run over all messages, as Dagster records them, and of the whole from first to last."""
-    with runs.local_instance(deployment.settings.folder) as instance:
+    with local_instance(deployment.settings.folder) as instance:
         source = f"kafka:{deployment.settings.kafka_topic}"
         outcome = runs.score(deployment, runs.Request(source=source), instance)
         stats = instance.get_run_stats(outcome.row.run_id)

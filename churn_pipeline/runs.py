@@ -7,13 +7,10 @@ Belongs here: planning, starting a job on an instance, and telling what came of 
 from __future__ import annotations
 
 import logging
-import os
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -36,7 +33,6 @@ from churn_pipeline.resources.alerting import Alerts
 from churn_pipeline.resources.alerts import Alert
 from churn_pipeline.resources.customer_sources.base import without_password
 from churn_pipeline.resources.customer_sources.duplicates import policy_of
-from churn_pipeline.resources.run_history import quick_history
 from churn_pipeline.resources.run_processes import BATCH_TAG, HOST, lost_runs, this_process
 from churn_pipeline.sensors.batch_alerts import stage_and_cause
 
@@ -44,8 +40,6 @@ from churn_pipeline.sensors.batch_alerts import stage_and_cause
 METRICS = ("roc_auc", "average_precision", "brier", "log_loss", "lift_top_decile", "base_rate")
 
 _log = logging.getLogger(__name__)
-
-_INSTANCE_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 
 
 class BatchUnknown(UsageError):
@@ -273,22 +267,6 @@ def train(
         metrics,
         str(said["tracking_uri"]),
     )
-
-
-@contextmanager
-def local_instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance of DAGSTER_HOME, or one in the home folder that `make dev` opens too."""
-    if os.environ.get("DAGSTER_HOME"):
-        with dg.DagsterInstance.get() as instance:
-            yield instance
-        return
-    folder = home / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = folder / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text(_INSTANCE_SETTINGS, encoding="utf-8")
-    with quick_history(folder), dg.DagsterInstance.from_config(str(folder)) as instance:
-        yield instance
 
 
 def _run(

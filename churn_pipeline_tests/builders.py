@@ -12,6 +12,7 @@ import pyarrow.csv as pa_csv
 from churn_pipeline import deployments, runs
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.deployments import Deployment
+from churn_pipeline.resources.run_history import local_instance
 from churn_pipeline.sample import sample
 
 TELCO = Path(__file__).parents[1].parent / "shared" / "data" / "telco_customers.csv"
@@ -39,7 +40,7 @@ def trained_home(folder: Path, **settings: str) -> Deployment:
 @contextmanager
 def instance_of(deployment: Deployment):
     """The deployment's Dagster instance."""
-    with runs.local_instance(deployment.settings.folder) as instance:
+    with local_instance(deployment.settings.folder) as instance:
         yield instance
 
 

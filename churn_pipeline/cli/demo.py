@@ -31,11 +31,12 @@ def demo() -> Answer:
     """
     from churn_pipeline import runs
     from churn_pipeline.cli.progress_bar import progress_bar
+    from churn_pipeline.resources.run_history import local_instance
 
     deployment = deployment_of()
     require_home(deployment)
     make_samples(deployment)
-    with runs.local_instance(deployment.settings.folder) as instance:
+    with local_instance(deployment.settings.folder) as instance:
         train_if_needed(deployment, instance)
         _say("Scoring …")
         with progress_bar("Starting") as progress:

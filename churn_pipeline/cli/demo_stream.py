@@ -129,7 +129,6 @@ def _deployment(folder: Path, bootstrap: str, ui_port: int | None) -> Deployment
 
 def _prepare(deployment: Deployment) -> None:
     """Make a Dagster instance, and a model if there is none."""
-    from churn_pipeline import runs
     from churn_pipeline.cli.demo import make_samples, train_if_needed
 
     require_home(deployment)
@@ -137,7 +136,9 @@ def _prepare(deployment: Deployment) -> None:
     instance = _instance(deployment)
     instance.mkdir()
     (instance / "dagster.yaml").write_text(_INSTANCE, encoding="utf-8")
-    with runs.local_instance(deployment.settings.folder) as history:
+    from churn_pipeline.resources.run_history import local_instance
+
+    with local_instance(deployment.settings.folder) as history:
         train_if_needed(deployment, history)
 
 

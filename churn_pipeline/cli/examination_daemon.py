@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from churn_pipeline.cli.findings import Finding, span
 from churn_pipeline.deployments import Deployment
-from churn_pipeline.runs import local_instance
+from churn_pipeline.resources.run_history import local_instance
 from churn_pipeline.sensors.batch_alerts import batch_alerts
 from churn_pipeline.sensors.causes import cause_in_words
 from churn_pipeline.sensors.customer_batches import WAITS, customer_batches

@@ -59,12 +59,13 @@ def rescore(what: str, contract: str | None, update_current: bool, **asked: Any)
     from churn_pipeline import runs
     from churn_pipeline.cli import report
     from churn_pipeline.cli.progress_bar import progress_bar
+    from churn_pipeline.resources.run_history import local_instance
 
     deployment = deployment_of(contract=contract)
     require_home(deployment)
     request = runs.plan_again(deployment, what, asked["model"], asked["offsets"], asked["since"], asked["until"])
     request = replace(request, update_current=update_current)
-    with progress_bar("Starting") as progress, runs.local_instance(deployment.settings.folder) as instance:
+    with progress_bar("Starting") as progress, local_instance(deployment.settings.folder) as instance:
         outcome = runs.score(deployment, request, instance, progress=progress)
     more = {
         "Tables": report.stored(outcome.tables),

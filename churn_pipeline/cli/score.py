@@ -30,10 +30,11 @@ def score(**arguments: Any) -> Answer:
     with progress_bar("Starting") as progress:
         # Importing Dagster takes seconds, in which a person should see that something happens.
         from churn_pipeline import runs
+        from churn_pipeline.resources.run_history import local_instance
 
         what = asked(**arguments)
         require_home(what.deployment)
-        with runs.local_instance(what.deployment.settings.folder) as instance:
+        with local_instance(what.deployment.settings.folder) as instance:
             outcome = runs.score(what.deployment, what.request, instance, progress=progress)
         rows = _export(what, outcome)
     file = None if what.output.file is None else str(what.output.file)

@@ -48,10 +48,11 @@ def train(source: str, contract: str | None, estimator: str | None, engine: str 
 
     with progress_bar("Training"):
         from churn_pipeline import runs
+        from churn_pipeline.resources.run_history import local_instance
 
         deployment = deployment_of(contract=contract)
         require_home(deployment)
-        with runs.local_instance(deployment.settings.folder) as instance:
+        with local_instance(deployment.settings.folder) as instance:
             trained = runs.train(deployment, source, estimator, instance, engine)
     return Answer(_for_people(trained, deployment.settings.alias), asdict(trained))
 

@@ -34,6 +34,7 @@ from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.resources.customer_sources.base import CustomerSource
 from churn_pipeline.resources.mlflow_registry import MlflowRegistry
+from churn_pipeline.resources.run_history import local_instance
 
 #: A job's results by name.
 Locals = dict[str, Any]
@@ -164,7 +165,7 @@ class InferenceJob(Job):
             contract, home = deployment.contract(), deployment.settings.folder
             deployment.alerts()
             logger.info("Score %s by model version %s.", self.subject, self.alias_or_version)
-            with runs.local_instance(home) as instance:
+            with local_instance(home) as instance:
                 self._stage, self._told = "scoring", True
                 outcome = runs.score(deployment, self._request(), instance)
             self._stage, self._told = "outputs", False

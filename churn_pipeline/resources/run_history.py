@@ -1,7 +1,7 @@
-"""Dagster's run history in SQLite, without the waits that its way of connecting costs.
+"""Dagster's instance for one process, and its run history in SQLite without the waits that its way of connecting costs.
 
-Belongs here: how SQLite is asked to keep the history of one process. Does not: what is in it (Dagster), where it is
-(`runs.py`), a history in another database, which this leaves alone.
+Belongs here: where the history is, and how SQLite is asked to keep it. Does not: what is in it (Dagster), a history in
+another database, which this leaves alone.
 
 Dagster opens a connection for every event and closes it again. The last one to close a database makes SQLite copy
 its log into it and wait for the disk, twice an event: 130 events of a scoring run took 4 seconds of 6. A connection
@@ -11,6 +11,7 @@ connection, and with it compiles every statement anew: a quarter of a second a r
 reading its hundred migration scripts for each database it opens, to learn which one is the last.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,6 +20,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+
 _STORAGES = (
     "dagster._core.storage.event_log.sqlite.sqlite_event_log",
     "dagster._core.storage.event_log.sqlite.consolidated_sqlite_event_log",
@@ -26,8 +29,26 @@ _STORAGES = (
 )
 _MAKER = "create_engine"
 
+_INSTANCE_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
+
 #: Where migration scripts are → the scripts, which stay as they are while a process lives.
 _scripts: dict[str, Any] = {}
+
+
+@contextmanager
+def local_instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of DAGSTER_HOME, or one in the home folder that `make dev` opens too."""
+    if os.environ.get("DAGSTER_HOME"):
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+        return
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(_INSTANCE_SETTINGS, encoding="utf-8")
+    with quick_history(folder), dg.DagsterInstance.from_config(str(folder)) as instance:
+        yield instance
 
 
 @contextmanager

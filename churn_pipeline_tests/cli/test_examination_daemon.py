@@ -18,8 +18,9 @@ from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
-from churn_pipeline import deployments, jobs, runs
+from churn_pipeline import deployments, jobs
 from churn_pipeline.cli.examination_daemon import daemon_findings, of_heartbeats, of_sensor
+from churn_pipeline.resources.run_history import local_instance
 from churn_pipeline.resources.topics.embedded import EmbeddedBroker
 from churn_pipeline.sensors.batch_alerts import batch_alerts
 from churn_pipeline.sensors.customer_batches import customer_batches
@@ -111,7 +112,7 @@ def test_where_no_daemon_ever_ran_that_is_worth_a_look_and_no_instance_is_made(t
     deployment = deployments.test(tmp_path / "home", kafka_topic="customers")
     [found] = daemon_findings(deployment)
     assert found.status == "look" and not (tmp_path / "home").exists()
-    with runs.local_instance(tmp_path / "other"):
+    with local_instance(tmp_path / "other"):
         pass
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "other" / "dagster"))
     assert daemon_findings(deployment) == [found]
@@ -141,7 +142,7 @@ def ticked(tmp_path, monkeypatch):
         target = LoadableTargetOrigin(module_name=__name__, attribute="location")
         load = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(target, location_name="churn"))
         with (
-            runs.local_instance(tmp_path) as instance,
+            local_instance(tmp_path) as instance,
             ThreadPoolExecutor(3) as pool,
             create_test_daemon_workspace_context(load, instance) as workspace,
         ):
@@ -152,7 +153,7 @@ def ticked(tmp_path, monkeypatch):
 
 
 def heartbeat(deployment, ago):
-    with runs.local_instance(deployment.settings.folder) as instance:
+    with local_instance(deployment.settings.folder) as instance:
         for kind in instance.get_required_daemon_types():
             instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - ago, kind, None, []))
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pytest
 from confluent_kafka import Producer
 
-from churn_pipeline import runs
 from churn_pipeline.assets.published import Publication
 from churn_pipeline.batches import OffsetRange
 from churn_pipeline.io_managers.failed_messages import Wanted
@@ -14,6 +13,7 @@ from churn_pipeline.io_managers.topic_batches import CustomerTopic, PlanningRule
 from churn_pipeline.replays import Replays
 from churn_pipeline.resources.customer_sources.json_messages import JsonMessages
 from churn_pipeline.resources.customer_sources.topic_messages import TopicSource
+from churn_pipeline.resources.run_history import local_instance
 from churn_pipeline.resources.topics.connection import KafkaConnection
 from churn_pipeline.resources.topics.kafka_publishing import KafkaPublisher
 from churn_pipeline.resources.topics.kafka_reading import KafkaTopic
@@ -128,7 +128,7 @@ def _all_of(topic):
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
 def shop(request, deployment):
-    with runs.local_instance(deployment.settings.folder) as instance:
+    with local_instance(deployment.settings.folder) as instance:
         if request.param == "memory":
             yield ReplayingShop(deployment, instance)
         else:

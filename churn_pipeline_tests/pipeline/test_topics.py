@@ -5,10 +5,11 @@ import json
 import dagster as dg
 import pytest
 
-from churn_pipeline import jobs, runs
+from churn_pipeline import jobs
 from churn_pipeline.assets.published import Publication
 from churn_pipeline.resources.customer_sources.json_messages import JsonMessages
 from churn_pipeline.resources.customer_sources.topic_messages import TopicSource
+from churn_pipeline.resources.run_history import local_instance
 from churn_pipeline.resources.topics.base import PublishingFailed
 from churn_pipeline.sensors.batch_alerts import AGAIN_TAG
 from churn_pipeline_tests.pipeline.shops import Shop
@@ -16,7 +17,7 @@ from churn_pipeline_tests.pipeline.shops import Shop
 
 @pytest.fixture
 def shop(deployment):
-    with runs.local_instance(deployment.settings.folder) as instance:
+    with local_instance(deployment.settings.folder) as instance:
         yield Shop(deployment, instance)
 
 

@@ -21,11 +21,12 @@ pytestmark = pytest.mark.slow
 _SCORE = """
 import json, sys
 from churn_pipeline import deployments, runs
+from churn_pipeline.resources.run_history import local_instance
 from pathlib import Path
 home, source, tracking, channel = sys.argv[1:]
 deployment = deployments.test(Path(home), source=source, tracking_uri=tracking, alert_urls=channel)
 print("ready", flush=True)
-with runs.local_instance(deployment.settings.folder) as instance:
+with local_instance(deployment.settings.folder) as instance:
     outcome = runs.score(deployment, runs.Request(), instance)
 print(json.dumps({"batch": outcome.row.batch.id, "sent": outcome.alert_sent}))
 """

@@ -5,13 +5,14 @@ from datetime import datetime, timedelta
 import dagster as dg
 import pytest
 
-from churn_pipeline import deployments, runs
+from churn_pipeline import deployments
 from churn_pipeline.definitions import build_defs
 from churn_pipeline.errors import AlertError
 from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.resources.alert_channels import RecordedChannel
 from churn_pipeline.resources.alert_log import AlertLog
 from churn_pipeline.resources.alerting import Alerts
+from churn_pipeline.resources.run_history import local_instance
 from churn_pipeline.sensors.batch_alerts import batch_alerts
 from churn_pipeline_tests.builders import customer_file
 
@@ -19,7 +20,7 @@ from churn_pipeline_tests.builders import customer_file
 @pytest.fixture
 def launched(deployment):
     """Run the job as the UI does, which alerts nobody by itself, on one instance."""
-    with runs.local_instance(deployment.settings.folder) as instance:
+    with local_instance(deployment.settings.folder) as instance:
 
         def launch(**config):
             job = build_defs(deployment).resolve_job_def("score_customers")
@@ -106,5 +107,5 @@ def test_what_was_told_is_not_looked_at_again_and_what_is_not_over_is(deployment
 
 def test_an_empty_home_is_no_news(tmp_path):
     empty = deployments.test(tmp_path)
-    with runs.local_instance(tmp_path) as instance:
+    with local_instance(tmp_path) as instance:
         assert "0 alerts sent" in tick(empty, instance, RecordedChannel()).skip_message

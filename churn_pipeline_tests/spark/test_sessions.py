@@ -111,9 +111,10 @@ def test_without_pyspark_a_batch_is_scored_in_one_process_and_says_so(site_witho
     done = site_without_pyspark(
         "from pathlib import Path\n"
         "from churn_pipeline import deployments, runs\n"
+        "from churn_pipeline.resources.run_history import local_instance\n"
         f"d = deployments.test(Path({str(tmp_path / 'home')!r}), backend='spark', "
         f"tracking_uri={deployment.settings.tracking_uri!r})\n"
-        "with runs.local_instance(d.settings.folder) as instance:\n"
+        "with local_instance(d.settings.folder) as instance:\n"
         f"    print(runs.score(d, runs.Request(source={str(source)!r}), instance).row.scored_by)\n"
     )
     assert done.splitlines()[-1] == "sklearn (linear), in place of Spark (pyspark_missing)"
