@@ -130,14 +130,13 @@ def _deployment(folder: Path, bootstrap: str, ui_port: int | None) -> Deployment
 def _prepare(deployment: Deployment) -> None:
     """Make a Dagster instance, and a model if there is none."""
     from churn_pipeline.cli.demo import make_samples, train_if_needed
+    from churn_pipeline.resources.run_history import local_instance
 
     require_home(deployment)
     make_samples(deployment)
     instance = _instance(deployment)
     instance.mkdir()
     (instance / "dagster.yaml").write_text(_INSTANCE, encoding="utf-8")
-    from churn_pipeline.resources.run_history import local_instance
-
     with local_instance(deployment.settings.folder) as history:
         train_if_needed(deployment, history)
 
