@@ -16,11 +16,12 @@ import pyarrow as pa
 
 from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.breaks import Crossing, breaks
-from churn_pipeline.kernel.codes import Axis, Combinations, Intervals, Numbers, TooManyValues, Words, numbers
+from churn_pipeline.kernel.codes import Axis, Combinations, Numbers, TooManyValues, Words, numbers
 from churn_pipeline.kernel.evaluator import Coordinate, Evaluator
 from churn_pipeline.kernel.forests.forest import Forest, NotReadable
 from churn_pipeline.kernel.forests.forest_tables import ForestTables
 from churn_pipeline.kernel.front import Front, quiet
+from churn_pipeline.kernel.intervals import Intervals
 from churn_pipeline.kernel.linear_tables import Affine, LinearTables, affine
 from churn_pipeline.kernel.material import Material
 from churn_pipeline.kernel.matrix import Matrix

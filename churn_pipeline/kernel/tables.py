@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import Axis, Intervals, out_of_reach
+from churn_pipeline.kernel.codes import Axis, out_of_reach
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import TIERS, Evaluator, Surprise
 from churn_pipeline.kernel.explanations.explanation import Explanation, Floats
 from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.intervals import Intervals
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.rows import changed
 from churn_pipeline.kernel.separable import refusals
