@@ -264,7 +264,8 @@ def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
         return column.to_numpy().astype(np.float64)
     if column.type != pa.float64():
         column = pc.cast(column, pa.float64())
-    return column.to_numpy(zero_copy_only=False)
+    # Filled by Arrow, as its own conversion to NumPy takes twice as long.
+    return (column.fill_null(np.nan) if column.null_count else column).to_numpy(zero_copy_only=False)
 
 
 def out_of_reach(found: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_] | None:

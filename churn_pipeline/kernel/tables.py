@@ -137,6 +137,8 @@ class Tables:
     def _leave_out(self, encoded: Encoded, found: Floats) -> dict[int, tuple[str, str]]:
         """Set NaN, along the last axis, where only the estimator can say, and for refused rows; returns those."""
         for name in self._raw:
+            if pa.types.is_integer(encoded.batch.schema.field(name).type):
+                continue  # none of them is that large
             if (far := out_of_reach(encoded.numbers(name))) is not None:
                 found[..., far] = np.nan
         refused = self._refused(encoded)
