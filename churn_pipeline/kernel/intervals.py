@@ -38,7 +38,7 @@ class Intervals(Axis):
         self.breaks = np.ascontiguousarray(breaks)
         self._listed = breaks.tolist()
         self._starts = np.searchsorted(breaks, _first_of_each_stretch()).astype(np.uint16) if compiled else None
-        self._cells = None if compiled else _Cells.of(self.breaks)
+        self._cuts = Cuts(self.breaks)
 
     @property
     def size(self) -> int:
@@ -52,8 +52,7 @@ class Intervals(Axis):
             codes = np.empty(len(found), dtype=np.uint16)
             interval_codes(np.ascontiguousarray(found), self.breaks, self._starts, codes)
         else:
-            codes = self._cells.codes(found) if self._cells else np.searchsorted(self.breaks, found).astype(np.uint16)
-            codes[np.isnan(found)] = len(self.breaks) + 1
+            codes = self._cuts.codes(found)
         return Coded(np.arange(self.size), codes)
 
     def code(self, record: Mapping[str, Any]) -> int | None:
@@ -65,6 +64,20 @@ class Intervals(Axis):
     def values(self, start: int) -> dict[str, list[Any]]:
         above = np.nextafter(self.breaks[-1], np.inf) if len(self.breaks) else 0.0
         return {self.columns[0]: [*self.breaks.tolist(), float(above), None][start:]}
+
+
+class Cuts:
+    """Ascending breaks, for numbers to be told by numpy in which stretch between them they lie."""
+
+    def __init__(self, breaks: npt.NDArray[np.float64]) -> None:
+        self.breaks = breaks
+        self._cells = _Cells.of(breaks)
+
+    def codes(self, found: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
+        """(n,) how many breaks lie below each number; one more than there are breaks, and one, where it is NaN."""
+        codes = self._cells.codes(found) if self._cells else np.searchsorted(self.breaks, found).astype(np.uint16)
+        codes[np.isnan(found)] = len(self.breaks) + 1
+        return codes
 
 
 class _Cells:

@@ -15,7 +15,7 @@ from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import Computed, Coordinate, Evaluator, values_of
 from churn_pipeline.kernel.front import Front
-from churn_pipeline.kernel.separable import Group
+from churn_pipeline.kernel.separable import Group, places
 from churn_pipeline.kernel.structure import Leaf
 
 
@@ -51,9 +51,9 @@ class Matrix(Evaluator):
         matrix[:, self._fixed] = self._front.standing[:, self._fixed]
         for item, table in zip(self._coded, self._tables, strict=True):
             coded = encoded.coded(item.axis)
-            matrix[:, item.group.outputs] = table.take(coded.table, axis=0).take(coded.index, axis=0)
+            matrix[:, places(item.group.outputs)] = table.take(coded.table, axis=0).take(coded.index, axis=0)
         if self._computed.columns:
-            outputs = self._computed.outputs
+            outputs = places(self._computed.outputs)
             matrix[:, outputs] = self._computed.of(encoded, self._front)[:, outputs]
         found = self._front.contain(matrix)
         for transformer in self._rest:
