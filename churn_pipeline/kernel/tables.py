@@ -24,7 +24,7 @@ from churn_pipeline.kernel.intervals import Intervals
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.rows import changed
 from churn_pipeline.kernel.separable import refusals
-from churn_pipeline.kernel.structure import Calibrated, Leaf, Mean, Node
+from churn_pipeline.kernel.structure import Calibrated, Leaf, Mean, Node, Stacked
 
 
 @dataclass(frozen=True)
@@ -166,12 +166,10 @@ class Tables:
     def _one(self, node: Node, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
         if isinstance(node, Leaf):
             return self._evaluator(node).one(record, codes)
-        if isinstance(node, Mean):
-            answers = [self._one(part, record, codes) for part in node.parts]
-            known = [answer for answer in answers if answer is not None]
-            return float(np.average(known, weights=node.weights)) if len(known) == len(answers) else None
-        answer = self._one(node.part, record, codes)
-        return None if answer is None else float(_calibrated(node, np.array([answer]))[0])
+        parts = (node.part,) if isinstance(node, Calibrated) else node.parts
+        answers = [self._one(part, record, codes) for part in parts]
+        known = np.array([[answer] for answer in answers if answer is not None])
+        return float(_combined(node, known)[0]) if len(known) == len(answers) else None
 
     def _admit(self, place: int) -> None:
         """Show new values of an axis to the estimator, once each, and take them into the tables."""
@@ -215,10 +213,8 @@ class Tables:
     def _of(self, node: Node, encoded: Encoded) -> npt.NDArray[np.float64]:
         if isinstance(node, Leaf):
             return self._evaluator(node).answer(encoded)
-        if isinstance(node, Mean):
-            answers = [self._of(part, encoded) for part in node.parts]
-            return np.average(np.array(answers), axis=0, weights=node.weights)
-        return _calibrated(node, self._of(node.part, encoded))
+        parts = (node.part,) if isinstance(node, Calibrated) else node.parts
+        return _combined(node, np.array([self._of(part, encoded) for part in parts]))
 
 
 def refused_codes(estimator: Any, model: ModelVersion, base: pa.RecordBatch, axis: Axis, start: int) -> dict[int, str]:
@@ -228,11 +224,18 @@ def refused_codes(estimator: Any, model: ModelVersion, base: pa.RecordBatch, axi
     return {start + row: kind for row, kind in found.items()}
 
 
-def _calibrated(node: Calibrated, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    known = ~np.isnan(found)
-    answer = np.full(len(found), np.nan)
-    if known.any():
-        answer[known] = node.calibrator.predict(found[known])
+def _combined(node: Mean | Calibrated | Stacked, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(n,) what the parts' answers (parts, n) come to; NaN where one of them is."""
+    if isinstance(node, Mean):
+        return np.average(found, axis=0, weights=node.weights)
+    known = np.isfinite(found).all(axis=0)
+    answer = np.full(found.shape[1], np.nan)
+    if not known.any():
+        return answer
+    if isinstance(node, Stacked):
+        answer[known] = node.final.predict_proba(found[:, known].T)[:, node.positive]
+        return answer
+    answer[known] = node.calibrator.predict(found[0, known])
     return 1 - answer if node.flip else answer
 
 

@@ -5,10 +5,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import AdaBoostClassifier, StackingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.compilation import available
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.plan import make_plan
@@ -165,6 +168,31 @@ def test_an_interaction_that_no_sample_shows_is_no_wrong_row():
     for some in (batch, far):
         wanted = estimator.predict_proba(frame(some, INPUTS))[:, 1]
         assert np.abs(probabilities(some, plan) - wanted).max() <= 1e-12
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        CalibratedClassifierCV(AdaBoostClassifier(n_estimators=5, random_state=0), cv=2),
+        StackingClassifier([("a", AdaBoostClassifier(n_estimators=5, random_state=0)), ("l", _logistic())], cv=2),
+    ],
+)
+def test_weighted_trees_below_another_model_are_read_whichever_class_is_wanted(classifier, positive):
+    train = members(1_500, seed=1)
+    front = ColumnTransformer([("n", StandardScaler(), ["visits", "months"]), ("w", OneHotEncoder(), ["plan"])])
+    estimator = make_pipeline(front, classifier).fit(frame(train, INPUTS), labels(train))
+    plan = make_plan(version(positive=positive), estimator, members(1_000, seed=9), EXTREMES)
+    batch = members(500, seed=5)
+    wanted = estimator.predict_proba(frame(batch, INPUTS))[:, positive]
+    assert plan.tier in ("linear", "masks")
+    assert np.abs(probabilities(batch, plan) - wanted).max() <= 1e-12
+    row = batch.slice(0, 1).select([item.name for item in INPUTS]).to_pylist()[0]
+    assert plan.tables is not None and abs((plan.tables.one(row) or np.nan) - wanted[0]) <= 1e-12
+
+
+def test_a_stack_with_trees_on_top_is_not_taken_apart_as_a_rounding_below_could_turn_it_over():
+    assert isinstance(structure.read(fitted("stacked_trees"), 1), structure.Leaf)
 
 
 def test_a_plan_says_why_nothing_faster_scores():
