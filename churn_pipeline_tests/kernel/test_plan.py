@@ -210,6 +210,17 @@ def test_a_model_that_scores_none_of_the_made_up_customers_is_left_as_it_is():
     assert str(plan_of(Refusing())) == "the estimator itself: it scores none of the customers made up to try it"
 
 
+def test_a_matrix_is_filled_block_by_block(monkeypatch):
+    monkeypatch.setattr("churn_pipeline.kernel.matrix._BLOCK", 64)
+    monkeypatch.setattr("churn_pipeline.kernel.plan._WORTH", np.inf)
+    estimator = fitted("bayes")
+    plan = plan_of(estimator)
+    assert plan.tier == "matrix"
+    for batch in (members(64, seed=5), strange(200)):
+        wanted = estimator.predict_proba(frame(batch, INPUTS))[:, 1]
+        assert np.abs(probabilities(batch, plan) - wanted).max() <= 1e-12
+
+
 def test_a_column_of_more_words_than_can_be_coded_goes_to_the_estimator(monkeypatch):
     monkeypatch.setattr("churn_pipeline.kernel.codes.MOST_CODES", 200)
     estimator = fitted("logistic")
