@@ -22,7 +22,7 @@ from churn_pipeline.kernel.explanations.explanation import Explanation, Floats
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.intervals import Intervals
 from churn_pipeline.kernel.model_version import ModelVersion
-from churn_pipeline.kernel.rows import changed
+from churn_pipeline.kernel.rows import changed, stacked
 from churn_pipeline.kernel.separable import refusals
 from churn_pipeline.kernel.structure import Calibrated, Leaf, Mean, Node, Stacked
 
@@ -176,7 +176,7 @@ class Tables:
         axis = self._axes[place]
         start, self._admitted[place] = self._admitted[place], axis.size
         self._whole = False  # until every evaluator has them
-        axis.refused.update(refused_codes(self._estimator, self._model, self._base, axis, start))
+        find_refused(self._estimator, self._model, self._base, [axis], start)
         for _, evaluator in self._evaluators:
             evaluator.extend(axis, start)
         self._whole = True
@@ -217,11 +217,20 @@ class Tables:
         return _combined(node, np.array([self._of(part, encoded) for part in parts]))
 
 
-def refused_codes(estimator: Any, model: ModelVersion, base: pa.RecordBatch, axis: Axis, start: int) -> dict[int, str]:
-    """Codes from `start` on whose values the estimator does not take → kind of error."""
-    rows = changed(base, axis.values(start))
-    found = refusals(lambda some: estimator.predict_proba(frame(some, model.inputs)), rows)
-    return {start + row: kind for row, kind in found.items()}
+def find_refused(
+    estimator: Any, model: ModelVersion, base: pa.RecordBatch, axes: Sequence[Axis], start: int = 0
+) -> None:
+    """Note in each axis the codes from `start` on whose values the estimator does not take, with the kind of error."""
+    if not axes:
+        return
+    rows = [changed(base, axis.values(start)) for axis in axes]
+    # All axes in one question: a call of the estimator costs more than the rows in it.
+    found = refusals(lambda some: estimator.predict_proba(frame(some, model.inputs)), stacked(rows))
+    first = 0
+    for axis, asked in zip(axes, rows, strict=True):
+        own = range(first, first + asked.num_rows)
+        axis.refused.update({start + row - first: kind for row, kind in found.items() if row in own})
+        first += asked.num_rows
 
 
 def _combined(node: Mean | Calibrated | Stacked, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

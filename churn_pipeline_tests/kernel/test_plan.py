@@ -248,3 +248,16 @@ def test_nothing_of_the_front_is_known_of_columns_it_does_not_take():
         np.abs(probabilities(batch, plan_of(estimator)) - estimator.predict_proba(frame(batch, INPUTS))[:, 1]).max()
         <= 1e-12
     )
+
+
+def test_values_of_several_columns_that_the_model_refuses_are_found_in_one_question_and_each_named_with_its_column():
+    train = members(1_500, seed=1)
+    front = ColumnTransformer([("w", OneHotEncoder(), [*WORDS, "member"]), ("n", "passthrough", ["visits", "months"])])
+    estimator = make_pipeline(front, _logistic()).fit(frame(train, INPUTS), labels(train))
+    batch = members(3, seed=5)
+    batch = batch.set_column(1, "plan", pa.array(["basic", "never seen", "basic"]).dictionary_encode())
+    batch = batch.set_column(2, "city", pa.array(["city 1", "city 1", "nowhere"]).dictionary_encode())
+    scored = score(batch, plan_of(estimator))
+    known, plan_said, city_said = scored.column("error").to_pylist()
+    assert known is None and "plan is 'never seen'" in plan_said and "city is 'nowhere'" in city_said
+    assert scored.column("churn_probability").is_null().to_pylist() == [False, True, True]
