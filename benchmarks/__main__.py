@@ -10,6 +10,7 @@ from benchmarks import report
 #: Part → module and function that measures it, in the order of the table; the last is only measured when asked for.
 _PARTS = {
     "kernel": "kernel.measure",
+    "foreign": "foreign.measure",
     "reasons": "reasons.measure",
     "floor": "tables.measure",
     "throughput": "throughput.measure",
@@ -22,7 +23,7 @@ _PARTS = {
     "help": "starts.first_answer",
     "memory50": "memory.measure_50",
 }
-_BY_ROWS = ("kernel", "reasons", "floor", "throughput", "topics", "spark")
+_BY_ROWS = ("kernel", "foreign", "reasons", "floor", "throughput", "topics", "spark")
 
 
 def main() -> int:

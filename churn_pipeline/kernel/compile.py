@@ -6,6 +6,7 @@ Belongs here: choosing, classifier by classifier. Does not: whether the choice i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,18 +17,19 @@ import pyarrow as pa
 
 from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.breaks import Crossing, breaks
-from churn_pipeline.kernel.codes import Axis, Combinations, Intervals, Numbers, TooManyValues, Words, numbers
+from churn_pipeline.kernel.codes import Axis, Combinations, Numbers, TooManyValues, Words, numbers
 from churn_pipeline.kernel.evaluator import Coordinate, Evaluator
 from churn_pipeline.kernel.forests.forest import Forest, NotReadable
 from churn_pipeline.kernel.forests.forest_tables import ForestTables
 from churn_pipeline.kernel.front import Front, quiet
+from churn_pipeline.kernel.intervals import Intervals
 from churn_pipeline.kernel.linear_tables import Affine, LinearTables, affine
 from churn_pipeline.kernel.material import Material
 from churn_pipeline.kernel.matrix import Matrix
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.separable import Group, groups
 from churn_pipeline.kernel.structure import Leaf
-from churn_pipeline.kernel.tables import Tables, refused_codes
+from churn_pipeline.kernel.tables import Tables, find_refused
 
 #: Whole numbers in a range of this size are codes of their own.
 _SMALL_RANGE = 4_096
@@ -84,6 +86,7 @@ class _Compiler:
                 why = why or found
                 continue
             front, parts = found
+            self._make_axes(front, parts)
             rest = leaf.chain[end:]
             if not self._only_matrix:
                 weights = self._weights(front, rest, leaf)
@@ -194,10 +197,10 @@ class _Compiler:
             else:
                 computed.append(group)
         found = breaks(front, crossings) if crossings else {}
-        for group in continuous:
-            axis = Intervals(group.columns[0], found.get(group.columns[0], np.empty(0)), compiled=self._compiled)
-            axis.refused.update(refused_codes(self._estimator, self._model, self._material.base, axis, 0))
-            coded.append(Coordinate(group, axis))
+        names = [group.columns[0] for group in continuous]
+        axes = [Intervals(name, found.get(name, np.empty(0)), compiled=self._compiled) for name in names]
+        find_refused(self._estimator, self._model, self._material.base, axes)
+        coded += [Coordinate(group, axis) for group, axis in zip(continuous, axes, strict=True)]
         return coded, computed
 
     def _matrix(self, front: Front, parts: list[Group], rest: Sequence[Any], leaf: Leaf) -> Evaluator:
@@ -212,13 +215,19 @@ class _Compiler:
         """Codes for a group of columns whose values are few; None for anything continuous."""
         if len(group.columns) == 1 and self._bisectable(front, group.columns[0]):
             return None
-        if group.columns not in self._axes:
-            made = self._made_axis(group)
-            if made is None:
-                return None
-            made.refused.update(refused_codes(self._estimator, self._model, self._material.base, made, 0))
-            self._axes[group.columns] = made
-        return self._axes[group.columns]
+        return self._axes.get(group.columns)
+
+    def _make_axes(self, front: Front, parts: list[Group]) -> None:
+        """Make the axes of all groups that have one, and ask the estimator about all their values at once."""
+        new: dict[tuple[str, ...], Axis] = {}
+        for group in parts:
+            if group.columns in self._axes or (len(group.columns) == 1 and self._bisectable(front, group.columns[0])):
+                continue
+            with suppress(TooManyValues):
+                if (made := self._made_axis(group)) is not None:
+                    new[group.columns] = made
+        find_refused(self._estimator, self._model, self._material.base, list(new.values()))
+        self._axes.update(new)
 
     def _made_axis(self, group: Group) -> Axis | None:
         if len(group.columns) > 1:

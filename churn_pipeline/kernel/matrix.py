@@ -15,8 +15,11 @@ from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import Computed, Coordinate, Evaluator, values_of
 from churn_pipeline.kernel.front import Front
-from churn_pipeline.kernel.separable import Group
+from churn_pipeline.kernel.separable import Group, places
 from churn_pipeline.kernel.structure import Leaf
+
+#: Rows whose matrix is filled and handed on at once: one of a whole batch would not stay in any cache.
+_BLOCK = 16_384
 
 
 class Matrix(Evaluator):
@@ -47,14 +50,26 @@ class Matrix(Evaluator):
         self._tables = values_of(front, coded)
 
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
-        matrix = np.empty((encoded.rows, self._front.standing.shape[1]))
+        computed = self._computed.of(encoded, self._front) if self._computed.columns else None
+        found = np.empty(encoded.rows)
+        for start in range(0, encoded.rows, _BLOCK):
+            rows = slice(start, min(start + _BLOCK, encoded.rows))
+            found[rows] = self._asked(self._matrix(encoded, computed, rows))
+        return found
+
+    def _matrix(self, encoded: Encoded, computed: npt.NDArray[np.float64] | None, rows: slice) -> npt.NDArray[Any]:
+        matrix = np.empty((rows.stop - rows.start, self._front.standing.shape[1]))
         matrix[:, self._fixed] = self._front.standing[:, self._fixed]
         for item, table in zip(self._coded, self._tables, strict=True):
             coded = encoded.coded(item.axis)
-            matrix[:, item.group.outputs] = table.take(coded.table, axis=0).take(coded.index, axis=0)
-        if self._computed.columns:
-            outputs = self._computed.outputs
-            matrix[:, outputs] = self._computed.of(encoded, self._front)[:, outputs]
+            known = table.take(coded.table, axis=0)
+            matrix[:, places(item.group.outputs)] = known.take(coded.index[rows], axis=0)
+        if computed is not None:
+            outputs = places(self._computed.outputs)
+            matrix[:, outputs] = computed[rows, outputs]
+        return matrix
+
+    def _asked(self, matrix: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         found = self._front.contain(matrix)
         for transformer in self._rest:
             found = transformer.transform(found)

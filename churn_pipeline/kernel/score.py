@@ -80,11 +80,13 @@ def scored(
         errors: such a row → its `error_type` and `error`.
     """
     unscored = np.isnan(probability)
+    # Without a mask pyarrow takes numpy's memory as it is.
+    mask = unscored if unscored.any() else None
     prediction = (probability >= model.threshold).astype(np.int32)
     found = [errors.get(int(i)) for i in np.flatnonzero(unscored)]
     columns = [
-        pa.array(probability, mask=unscored),
-        pa.array(prediction, mask=unscored),
+        pa.array(probability, mask=mask),
+        pa.array(prediction, mask=mask),
         _at(unscored, [error[0] if error else None for error in found]),
         _at(unscored, [error[1] if error else None for error in found]),
     ]
@@ -107,9 +109,10 @@ def _by_tables(
     for row, (kind, words) in answer.refused.items():
         _blame(errors, row, kind, words, plan)
     found = answer.probability
-    probability[:] = np.where((found >= 0) & (found <= 1), found, np.nan)
-    if not np.isnan(probability.sum()):
+    if not len(found) or (found.min() >= 0 and found.max() <= 1):  # NaN is neither
+        probability[:] = found
         return np.empty(0, np.intp)
+    probability[:] = np.where((found >= 0) & (found <= 1), found, np.nan)
     left = np.flatnonzero(np.isnan(probability))
     return left[~np.isin(left, list(errors))]
 

@@ -34,6 +34,13 @@ class Group:
     outputs: npt.NDArray[np.intp]
 
 
+def places(outputs: npt.NDArray[np.intp]) -> slice | npt.NDArray[np.intp]:
+    """Outputs as a slice where they stand side by side: NumPy moves those many times as fast."""
+    if len(outputs) and np.array_equal(outputs, np.arange(outputs[0], outputs[0] + len(outputs))):
+        return slice(int(outputs[0]), int(outputs[0]) + len(outputs))
+    return outputs
+
+
 def groups(front: Front, bases: pa.RecordBatch, pools: Mapping[str, pa.Array]) -> list[Group]:
     """Split the columns into groups that have nothing to do with each other.
 

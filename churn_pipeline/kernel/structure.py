@@ -45,6 +45,8 @@ _FORESTS: dict[str, Callable[[Any, int], Forest]] = {
     "GradientBoostingClassifier": forest_readers.read_boosting,
     "HistGradientBoostingClassifier": forest_readers.read_hist_boosting,
     "RandomForestClassifier": forest_readers.read_forest,
+    "DecisionTreeClassifier": forest_readers.read_forest,
+    "AdaBoostClassifier": forest_readers.read_ada,
     "ExtraTreesClassifier": forest_readers.read_forest,
     "LGBMClassifier": booster_readers.read_lightgbm,
     "XGBClassifier": booster_readers.read_xgboost,
@@ -84,7 +86,20 @@ class Calibrated:
     flip: bool
 
 
-Node = Leaf | Mean | Calibrated
+@dataclass(frozen=True)
+class Stacked:
+    """A real linear classifier on the answers of several others.
+
+    Attributes:
+        positive: its column of `predict_proba`.
+    """
+
+    parts: tuple[Node, ...]
+    final: Any = field(repr=False)
+    positive: int
+
+
+Node = Leaf | Mean | Calibrated | Stacked
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,8 @@ def read(model: Any, positive: int, chain: tuple[Any, ...] = ()) -> Node:
         kept = model._weights_not_none
         parts = tuple(read(part, positive, chain) for part in model.estimators_)
         return Mean(parts, tuple(float(w) for w in kept) if kept is not None else (1.0,) * len(parts))
+    if name == "StackingClassifier" and (stacked := _stacked(model, positive, chain)) is not None:
+        return stacked
     if name == "CalibratedClassifierCV" and len(model.classes_) == 2:
         folds = [_calibrated(fold, positive, chain) for fold in model.calibrated_classifiers_]
         if found := [fold for fold in folds if fold is not None]:
@@ -159,6 +176,15 @@ def _calibrated(fold: Any, positive: int, chain: tuple[Any, ...]) -> Calibrated 
             return None
         part = Leaf(part.chain, part.classifier, 1, margin=True)
     return Calibrated(part, fold.calibrators[0], flip=positive == 0)
+
+
+def _stacked(model: Any, positive: int, chain: tuple[Any, ...]) -> Stacked | None:
+    """Of two classes, with nothing but a linear classifier on top: a rounding below could turn a tree's answer over."""
+    final, methods = model.final_estimator_, set(model.stack_method_)
+    known = len(model.classes_) == 2 and not model.passthrough and methods == {"predict_proba"}
+    if not known or linear(Leaf((), final, positive)) is None:
+        return None
+    return Stacked(tuple(read(part, 1, chain) for part in model.estimators_), final, positive)
 
 
 def answer(leaf: Leaf, matrix: Any) -> npt.NDArray[np.float64]:
@@ -276,7 +302,7 @@ def leaves(node: Node) -> Iterator[Leaf]:
     if isinstance(node, Leaf):
         yield node
         return
-    for part in node.parts if isinstance(node, Mean) else (node.part,):
+    for part in (node.part,) if isinstance(node, Calibrated) else node.parts:
         yield from leaves(part)
 
 

@@ -15,15 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import Axis, Intervals, out_of_reach
+from churn_pipeline.kernel.codes import Axis, out_of_reach
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import TIERS, Evaluator, Surprise
 from churn_pipeline.kernel.explanations.explanation import Explanation, Floats
 from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.intervals import Intervals
 from churn_pipeline.kernel.model_version import ModelVersion
-from churn_pipeline.kernel.rows import changed
+from churn_pipeline.kernel.rows import changed, stacked
 from churn_pipeline.kernel.separable import refusals
-from churn_pipeline.kernel.structure import Calibrated, Leaf, Mean, Node
+from churn_pipeline.kernel.structure import Calibrated, Leaf, Mean, Node, Stacked
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ class Tables:
     def _leave_out(self, encoded: Encoded, found: Floats) -> dict[int, tuple[str, str]]:
         """Set NaN, along the last axis, where only the estimator can say, and for refused rows; returns those."""
         for name in self._raw:
+            if pa.types.is_integer(encoded.batch.schema.field(name).type):
+                continue  # none of them is that large
             if (far := out_of_reach(encoded.numbers(name))) is not None:
                 found[..., far] = np.nan
         refused = self._refused(encoded)
@@ -163,19 +166,17 @@ class Tables:
     def _one(self, node: Node, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
         if isinstance(node, Leaf):
             return self._evaluator(node).one(record, codes)
-        if isinstance(node, Mean):
-            answers = [self._one(part, record, codes) for part in node.parts]
-            known = [answer for answer in answers if answer is not None]
-            return float(np.average(known, weights=node.weights)) if len(known) == len(answers) else None
-        answer = self._one(node.part, record, codes)
-        return None if answer is None else float(_calibrated(node, np.array([answer]))[0])
+        parts = (node.part,) if isinstance(node, Calibrated) else node.parts
+        answers = [self._one(part, record, codes) for part in parts]
+        known = np.array([[answer] for answer in answers if answer is not None])
+        return float(_combined(node, known)[0]) if len(known) == len(answers) else None
 
     def _admit(self, place: int) -> None:
         """Show new values of an axis to the estimator, once each, and take them into the tables."""
         axis = self._axes[place]
         start, self._admitted[place] = self._admitted[place], axis.size
         self._whole = False  # until every evaluator has them
-        axis.refused.update(refused_codes(self._estimator, self._model, self._base, axis, start))
+        find_refused(self._estimator, self._model, self._base, [axis], start)
         for _, evaluator in self._evaluators:
             evaluator.extend(axis, start)
         self._whole = True
@@ -212,24 +213,38 @@ class Tables:
     def _of(self, node: Node, encoded: Encoded) -> npt.NDArray[np.float64]:
         if isinstance(node, Leaf):
             return self._evaluator(node).answer(encoded)
-        if isinstance(node, Mean):
-            answers = [self._of(part, encoded) for part in node.parts]
-            return np.average(np.array(answers), axis=0, weights=node.weights)
-        return _calibrated(node, self._of(node.part, encoded))
+        parts = (node.part,) if isinstance(node, Calibrated) else node.parts
+        return _combined(node, np.array([self._of(part, encoded) for part in parts]))
 
 
-def refused_codes(estimator: Any, model: ModelVersion, base: pa.RecordBatch, axis: Axis, start: int) -> dict[int, str]:
-    """Codes from `start` on whose values the estimator does not take → kind of error."""
-    rows = changed(base, axis.values(start))
-    found = refusals(lambda some: estimator.predict_proba(frame(some, model.inputs)), rows)
-    return {start + row: kind for row, kind in found.items()}
+def find_refused(
+    estimator: Any, model: ModelVersion, base: pa.RecordBatch, axes: Sequence[Axis], start: int = 0
+) -> None:
+    """Note in each axis the codes from `start` on whose values the estimator does not take, with the kind of error."""
+    if not axes:
+        return
+    rows = [changed(base, axis.values(start)) for axis in axes]
+    # All axes in one question: a call of the estimator costs more than the rows in it.
+    found = refusals(lambda some: estimator.predict_proba(frame(some, model.inputs)), stacked(rows))
+    first = 0
+    for axis, asked in zip(axes, rows, strict=True):
+        own = range(first, first + asked.num_rows)
+        axis.refused.update({start + row - first: kind for row, kind in found.items() if row in own})
+        first += asked.num_rows
 
 
-def _calibrated(node: Calibrated, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    known = ~np.isnan(found)
-    answer = np.full(len(found), np.nan)
-    if known.any():
-        answer[known] = node.calibrator.predict(found[known])
+def _combined(node: Mean | Calibrated | Stacked, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(n,) what the parts' answers (parts, n) come to; NaN where one of them is."""
+    if isinstance(node, Mean):
+        return np.average(found, axis=0, weights=node.weights)
+    known = np.isfinite(found).all(axis=0)
+    answer = np.full(found.shape[1], np.nan)
+    if not known.any():
+        return answer
+    if isinstance(node, Stacked):
+        answer[known] = node.final.predict_proba(found[:, known].T)[:, node.positive]
+        return answer
+    answer[known] = node.calibrator.predict(found[0, known])
     return 1 - answer if node.flip else answer
 
 

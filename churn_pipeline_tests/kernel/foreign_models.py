@@ -41,6 +41,7 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier
 
 from churn_pipeline.kernel.frame import frame
@@ -266,12 +267,21 @@ MODELS = {
     ),
     "stacking": (
         lambda: make_pipeline(_front(), StackingClassifier([("f", _forest(max_depth=4)), ("b", _boosted())], cv=2)),
-        "matrix",
-        "matrix",
+        "masks",
+        "masks",
     ),
     "bayes": (lambda: make_pipeline(_front(sparse_threshold=0), GaussianNB()), "matrix", "matrix"),
     "network": (lambda: make_pipeline(_front(), MLPClassifier((8,), max_iter=30, random_state=0)), "matrix", "matrix"),
-    "ada": (lambda: make_pipeline(_front(), AdaBoostClassifier(n_estimators=10, random_state=0)), "matrix", "matrix"),
+    "ada": (lambda: make_pipeline(_front(), AdaBoostClassifier(n_estimators=10, random_state=0)), "masks", "masks"),
+    "tree": (lambda: make_pipeline(_front(), DecisionTreeClassifier(max_depth=5, random_state=0)), "masks", "masks"),
+    "stacked_trees": (
+        lambda: make_pipeline(
+            _front(),
+            StackingClassifier([("l", _logistic()), ("b", _boosted())], final_estimator=_forest(max_depth=2), cv=2),
+        ),
+        "matrix",
+        "matrix",
+    ),
     "feature_class": (
         lambda: make_pipeline(
             ColumnTransformer([("r", Ratios(), ["spend", "months"]), ("w", _onehot(), WORDS)]), _boosted()

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from churn_pipeline.kernel.codes import (
     Combinations,
-    Intervals,
     Numbers,
     TooManyValues,
     Words,
@@ -17,6 +16,7 @@ from churn_pipeline.kernel.codes import (
     rank,
 )
 from churn_pipeline.kernel.compilation import available
+from churn_pipeline.kernel.intervals import Intervals
 
 
 def batch(**columns) -> pa.RecordBatch:
@@ -72,10 +72,11 @@ def test_combinations_come_back_from_their_codes():
 
 
 @given(
-    st.lists(st.floats(-1e300, 1e300), max_size=20, unique=True),
-    st.lists(st.floats(), max_size=40),
+    st.lists(st.floats(-1e300, 1e300), max_size=20, unique=True)
+    | st.lists(st.integers(-2_000, 9_000).map(lambda cents: cents / 100), max_size=20, unique=True),
+    st.lists(st.floats() | st.floats(-30, 100), max_size=40),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_number_is_in_the_stretch_that_ends_at_the_next_break(breaks, values):
     points = np.unique(np.array(breaks, dtype=np.float64))
     near = np.concatenate([points, np.nextafter(points, np.inf), np.nextafter(points, -np.inf), values])

@@ -5,10 +5,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import AdaBoostClassifier, StackingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.compilation import available
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.plan import make_plan
@@ -167,6 +170,31 @@ def test_an_interaction_that_no_sample_shows_is_no_wrong_row():
         assert np.abs(probabilities(some, plan) - wanted).max() <= 1e-12
 
 
+@pytest.mark.parametrize("positive", [0, 1])
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        CalibratedClassifierCV(AdaBoostClassifier(n_estimators=5, random_state=0), cv=2),
+        StackingClassifier([("a", AdaBoostClassifier(n_estimators=5, random_state=0)), ("l", _logistic())], cv=2),
+    ],
+)
+def test_weighted_trees_below_another_model_are_read_whichever_class_is_wanted(classifier, positive):
+    train = members(1_500, seed=1)
+    front = ColumnTransformer([("n", StandardScaler(), ["visits", "months"]), ("w", OneHotEncoder(), ["plan"])])
+    estimator = make_pipeline(front, classifier).fit(frame(train, INPUTS), labels(train))
+    plan = make_plan(version(positive=positive), estimator, members(1_000, seed=9), EXTREMES)
+    batch = members(500, seed=5)
+    wanted = estimator.predict_proba(frame(batch, INPUTS))[:, positive]
+    assert plan.tier in ("linear", "masks")
+    assert np.abs(probabilities(batch, plan) - wanted).max() <= 1e-12
+    row = batch.slice(0, 1).select([item.name for item in INPUTS]).to_pylist()[0]
+    assert plan.tables is not None and abs((plan.tables.one(row) or np.nan) - wanted[0]) <= 1e-12
+
+
+def test_a_stack_with_trees_on_top_is_not_taken_apart_as_a_rounding_below_could_turn_it_over():
+    assert isinstance(structure.read(fitted("stacked_trees"), 1), structure.Leaf)
+
+
 def test_a_plan_says_why_nothing_faster_scores():
     plan = plan_of(fitted("function_over_all"))
     assert str(plan) == "the estimator itself: FunctionTransformer may combine any columns of the customer"
@@ -180,6 +208,17 @@ def test_a_model_that_scores_none_of_the_made_up_customers_is_left_as_it_is():
             raise ValueError("no")
 
     assert str(plan_of(Refusing())) == "the estimator itself: it scores none of the customers made up to try it"
+
+
+def test_a_matrix_is_filled_block_by_block(monkeypatch):
+    monkeypatch.setattr("churn_pipeline.kernel.matrix._BLOCK", 64)
+    monkeypatch.setattr("churn_pipeline.kernel.plan._WORTH", np.inf)
+    estimator = fitted("bayes")
+    plan = plan_of(estimator)
+    assert plan.tier == "matrix"
+    for batch in (members(64, seed=5), strange(200)):
+        wanted = estimator.predict_proba(frame(batch, INPUTS))[:, 1]
+        assert np.abs(probabilities(batch, plan) - wanted).max() <= 1e-12
 
 
 def test_a_column_of_more_words_than_can_be_coded_goes_to_the_estimator(monkeypatch):
@@ -209,3 +248,16 @@ def test_nothing_of_the_front_is_known_of_columns_it_does_not_take():
         np.abs(probabilities(batch, plan_of(estimator)) - estimator.predict_proba(frame(batch, INPUTS))[:, 1]).max()
         <= 1e-12
     )
+
+
+def test_values_of_several_columns_that_the_model_refuses_are_found_in_one_question_and_each_named_with_its_column():
+    train = members(1_500, seed=1)
+    front = ColumnTransformer([("w", OneHotEncoder(), [*WORDS, "member"]), ("n", "passthrough", ["visits", "months"])])
+    estimator = make_pipeline(front, _logistic()).fit(frame(train, INPUTS), labels(train))
+    batch = members(3, seed=5)
+    batch = batch.set_column(1, "plan", pa.array(["basic", "never seen", "basic"]).dictionary_encode())
+    batch = batch.set_column(2, "city", pa.array(["city 1", "city 1", "nowhere"]).dictionary_encode())
+    scored = score(batch, plan_of(estimator))
+    known, plan_said, city_said = scored.column("error").to_pylist()
+    assert known is None and "plan is 'never seen'" in plan_said and "city is 'nowhere'" in city_said
+    assert scored.column("churn_probability").is_null().to_pylist() == [False, True, True]

@@ -100,6 +100,21 @@ def read_forest(estimator: Any, positive: int) -> Forest:
     return join_trees([_tree(member.tree_, output=positive) for member in members], 0.0, Mean(len(members)))
 
 
+def read_ada(estimator: Any, positive: int) -> Forest:
+    """AdaBoost of decision trees for two classes: a tree adds or takes away its weight, by the class it predicts."""
+    _two_classes(estimator, positive)
+    members = estimator.estimators_
+    weights = 2 * estimator.estimator_weights_ / estimator.estimator_weights_.sum()
+    trees = []
+    for member, weight in zip(members, weights, strict=False):
+        if not hasattr(member, "tree_") or not np.array_equal(member.classes_, estimator.classes_):
+            raise NotReadable("what it boosts are no decision trees for its two classes")
+        # Of equal shares the first class is predicted.
+        votes = np.where(member.tree_.value[:, 0, 1] > member.tree_.value[:, 0, 0], weight, -weight)
+        trees.append({**_tree(member.tree_, output=1), "value": votes})
+    return join_trees(trees, 0.0, Logistic(positive))
+
+
 def _tree(tree: Any, output: int, scale: float = 1.0) -> Columns:
     return {
         "feature": tree.feature,

@@ -17,6 +17,7 @@ from churn_pipeline.kernel.evaluator import Coordinate, Evaluator, values_of
 from churn_pipeline.kernel.forests import forest as trees
 from churn_pipeline.kernel.forests.forest import Forest, GroupValues, NotReadable
 from churn_pipeline.kernel.front import Front
+from churn_pipeline.kernel.intervals import Cuts
 from churn_pipeline.kernel.separable import Group
 
 MakeEvaluator = Callable[[Forest, Sequence[GroupValues]], trees.Evaluator]
@@ -49,14 +50,14 @@ class ForestTables(Evaluator):
         kept = [group for group in computed if used & set(group.outputs.tolist())]
         self._columns = [name for group in kept for name in group.columns]
         outputs = [int(place) for group in kept for place in group.outputs if int(place) in used]
-        self._cuts = {place: forest.thresholds(place) for place in outputs}
+        self._cuts = {place: Cuts(forest.thresholds(place)) for place in outputs}
         # Every column is an axis even if no tree looks at it: what the model refuses is refused all the same.
         self.axes = [item.axis for item in coded]
         self.raw = [name for item in coded for name in item.axis.columns if item.axis.continuous] + self._columns
         fixed = self._fixed(used - {int(p) for item in coded for p in item.group.outputs} - set(outputs))
         tables = zip(self._coded, values_of(front, self._coded), strict=True)
         values = [GroupValues(item.group.outputs, table) for item, table in tables]
-        values += [GroupValues(np.array([place]), _between(cuts)) for place, cuts in self._cuts.items()]
+        values += [GroupValues(np.array([place]), _between(cuts.breaks)) for place, cuts in self._cuts.items()]
         self._evaluator = make(forest, values + fixed)
         self._fixed_groups = len(fixed)
 
@@ -68,7 +69,7 @@ class ForestTables(Evaluator):
         codes = [encoded.codes(item.axis) for item in self._coded]
         if self._cuts:
             found = encoded.computed(self._front, self._columns)
-            codes += [_cut(found[:, place], cuts) for place, cuts in self._cuts.items()]
+            codes += [cuts.codes(found[:, place]) for place, cuts in self._cuts.items()]
         codes += [np.zeros(encoded.rows, dtype=np.uint16)] * self._fixed_groups
         return codes or [np.zeros(encoded.rows, dtype=np.uint16)]
 
@@ -106,9 +107,3 @@ def _between(cuts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         raise NotReadable(f"a column is cut at {len(cuts):,} places, more than {trees.MOST_CODES:,}")
     above = np.nextafter(cuts[-1:], np.inf) if len(cuts) else np.zeros(1)
     return np.concatenate([cuts, above, [np.nan]]).reshape(-1, 1)
-
-
-def _cut(found: npt.NDArray[np.float64], cuts: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
-    codes = np.searchsorted(cuts, found, side="left").astype(np.uint16)
-    codes[np.isnan(found)] = len(cuts) + 1
-    return codes

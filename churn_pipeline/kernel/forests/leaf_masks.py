@@ -37,11 +37,11 @@ MOST_LEAVES = 64
 MOST_JOINT_CODES = 4_096
 MOST_JOINT_BYTES = 1 << 18
 
-#: Bytes of masks that numpy handles in one go.
-BLOCK_BYTES = 1 << 17
+#: Bytes of masks that numpy handles in one go: they and what is made of them stay in a core's second cache.
+BLOCK_BYTES = 1 << 18
 
-#: With numpy, a multiplication is cheaper than a look-up: codes of groups up to this size stand for themselves.
-MOST_UNMERGED = 16
+#: Rows whose places in the tables numpy works out in one go, which costs next to nothing if they are many.
+_STRETCH = 16_384
 
 
 class _Rows:
@@ -57,27 +57,20 @@ class _Rows:
         self.place = np.zeros(0, dtype=np.intp)
         self._seen: dict[bytes, int] = {}
 
-    def add(self, masks: Masks, *, merge: bool) -> bool:
-        """Append codes; with `merge`, codes that no tree tells apart share a row. Says whether there are new rows."""
+    def add(self, masks: Masks) -> bool:
+        """Append codes; those that no tree tells apart share a row. Says whether there are new rows."""
         before = len(self.masks)
         place: list[int] = []
         new: list[Masks] = []
         for row in masks:
             at = self._seen.setdefault(row.tobytes(), before + len(new))
-            if at == before + len(new) or not merge:
-                at = before + len(new)
+            if at == before + len(new):
                 new.append(row)
             place.append(at)
         self.place = np.append(self.place, np.array(place, dtype=np.intp))
         if new:
             self.masks = np.concatenate([self.masks, np.array(new)])
         return bool(new)
-
-    def share(self, stride: int) -> Indices | np.uint16:
-        """What a code adds to a row number: a number a code, or the stride if codes stand for themselves."""
-        if np.array_equal(self.place, np.arange(len(self.place))):
-            return np.uint16(stride)
-        return self.place * stride
 
 
 @dataclass
@@ -116,7 +109,7 @@ class LeafMasks:
         for i in self._used:
             masks = self._group_masks(groups[i].outputs, groups[i].values)
             self._rows[i] = _Rows(masks)
-            self._rows[i].add(masks, merge=compiled or len(masks) > MOST_UNMERGED)
+            self._rows[i].add(masks)
         values = np.zeros((self._trees, leaves if not compiled else self._bits), dtype=forest.total)
         ends = np.flatnonzero(forest.feature < 0)
         values[forest.tree[ends], forest.leaf_numbers[ends]] = forest.value[ends]
@@ -146,27 +139,33 @@ class LeafMasks:
         self._sizes[group] += len(values)
         if group not in self._rows:
             return
-        merge = self._compiled or self._sizes[group] > MOST_UNMERGED
-        if self._rows[group].add(self._group_masks(self._outputs[group], values), merge=merge):
+        if self._rows[group].add(self._group_masks(self._outputs[group], values)):
             self._columns = self._join()
         self._prepare()
 
     def _margins(self, codes: Codes, out: npt.NDArray[np.floating]) -> None:
         """Margins with numpy."""
+        scratch = self._sums.scratch(min(self._step, codes.shape[1]))
         for start, possible in self._possible(codes):
-            out[start : start + len(possible)] = self._sums(possible)
+            out[start : start + len(possible)] = self._sums(possible, scratch)
 
     def _possible(self, codes: Codes) -> Iterator[tuple[int, Masks]]:
-        """Masks (rows, trees) of stretches of rows, with the first row of each; a stretch stays in cache."""
-        step = max(64, BLOCK_BYTES // (self._trees * self._bits // 8))
-        for start in range(0, codes.shape[1], step):
-            block = codes[:, start : start + step]
-            possible: Masks | None = None
-            for column, parts in zip(self._columns, self._shares, strict=True):
-                found = column.masks.take(_row_numbers(block, parts), axis=0)
-                possible = found if possible is None else np.bitwise_and(possible, found, out=possible)
-            assert possible is not None
-            yield start, possible
+        """Masks (rows, trees) of stretches of rows, with the first row of each: the caller's until it asks for more."""
+        step = min(self._step, codes.shape[1])
+        # Kept throughout: fresh memory costs more than what is done in it.
+        kept, found = (np.empty((step, self._trees), f"u{self._bits // 8}") for _ in range(2))
+        for first in range(0, codes.shape[1], _STRETCH):
+            places = [_row_numbers(codes[:, first : first + _STRETCH], parts) for parts in self._shares]
+            for start in range(0, len(places[0]), step):
+                rows = min(step, len(places[0]) - start)
+                possible, other = kept[:rows], found[:rows]
+                for number, column in enumerate(self._columns):
+                    # Codes were checked, so nothing is clipped: numpy buffers what it may have to raise for.
+                    into = other if number else possible
+                    column.masks.take(places[number][start : start + rows], axis=0, out=into, mode="clip")
+                    if number:
+                        possible &= other
+                yield first + start, possible
 
     def _group_masks(self, outputs: Indices, values: Floats) -> Masks:
         """Masks of each tree for each code: (codes, trees)."""
@@ -223,8 +222,9 @@ class LeafMasks:
         if self._compiled:
             self._arguments = self._flat() if self._used else ()
             return
+        self._step = max(64, BLOCK_BYTES // (self._trees * self._bits // 8))
         self._shares = [
-            [(g, self._rows[self._used[g]].share(s)) for g, s in zip(c.groups, c.strides, strict=True)]
+            [(g, self._rows[self._used[g]].place * s) for g, s in zip(c.groups, c.strides, strict=True)]
             for c in self._columns
         ]
 
@@ -251,11 +251,10 @@ class LeafMasks:
         )
 
 
-def _row_numbers(codes: Codes, parts: list[tuple[int, Indices | np.uint16]]) -> npt.NDArray[Any]:
+def _row_numbers(codes: Codes, parts: list[tuple[int, Indices]]) -> Indices:
     """Sums of what the codes of some groups add to a row number."""
-    found = None
-    for group, share in parts:
-        part = codes[group] * share if isinstance(share, np.uint16) else share.take(codes[group])
-        found = part if found is None else found + part
-    assert found is not None
+    (group, share), *others = parts
+    found = share.take(codes[group])
+    for group, share in others:
+        found += share.take(codes[group])
     return found

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
+    AdaBoostClassifier,
     ExtraTreesClassifier,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
@@ -13,6 +14,7 @@ from sklearn.tree import DecisionTreeClassifier
 from churn_pipeline.kernel.forests.forest import NotReadable
 from churn_pipeline.kernel.forests.forest_readers import (
     float32_threshold,
+    read_ada,
     read_boosting,
     read_forest,
     read_hist_boosting,
@@ -40,6 +42,12 @@ READ = {
     "random forest": (RandomForestClassifier(8, max_depth=7, random_state=0), read_forest, True),
     "extra trees": (ExtraTreesClassifier(5, max_depth=6, random_state=0), read_forest, False),
     "one tree": (DecisionTreeClassifier(max_leaf_nodes=40), read_forest, True),
+    "weighted stumps": (AdaBoostClassifier(n_estimators=9, random_state=0), read_ada, False),
+    "weighted trees": (
+        AdaBoostClassifier(DecisionTreeClassifier(max_depth=4), n_estimators=6, random_state=0),
+        read_ada,
+        False,
+    ),
     "histograms": (HistGradientBoostingClassifier(max_iter=15), read_hist_boosting, True),
     "histograms with categories": (
         HistGradientBoostingClassifier(max_iter=15, categorical_features=[3, 4]),

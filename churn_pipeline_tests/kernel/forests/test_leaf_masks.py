@@ -50,7 +50,7 @@ def test_sums_of_several_trees_at_once_are_sums_of_their_leaves(leaves, trees, d
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_numba)])
-def test_a_group_that_grows_past_the_size_where_codes_stand_for_themselves_is_scored_right(compiled):
+def test_a_group_that_grows_code_by_code_is_scored_as_if_it_had_them_all_along(compiled):
     forest = grown(9, 8)
     groups = one_group_a_column(forest, 6, missing=True)
     few = [type(group)(group.outputs, group.values[:4]) for group in groups]
