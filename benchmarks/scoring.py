@@ -17,6 +17,7 @@ import pandas as pd
 from churn_pipeline import checks, jobs, runs
 from churn_pipeline.deployments import Deployment
 from churn_pipeline.resources.run_history import local_instance
+from churn_pipeline.resources.run_processes import frozen_heap
 
 _CHECKS = {check.op.name for check in checks.ALL}
 _TABLES = (
@@ -49,7 +50,7 @@ def tables_only(deployment: Deployment, source: Path) -> dict[str, float]:
         "ops": {"read_customers": {"config": {"batch": batch.to_json()}}},
         "loggers": {"console": {"config": {"log_level": "WARNING"}}},
     }
-    with local_instance(deployment.settings.folder) as instance:
+    with local_instance(deployment.settings.folder) as instance, frozen_heap():
         done = definitions.resolve_job_def("write_tables").execute_in_process(instance=instance, run_config=config)
         return steps(instance, done.run_id)
 

@@ -33,7 +33,13 @@ from churn_pipeline.resources.alerting import Alerts
 from churn_pipeline.resources.alerts import Alert
 from churn_pipeline.resources.customer_sources.base import without_password
 from churn_pipeline.resources.customer_sources.duplicates import policy_of
-from churn_pipeline.resources.run_processes import BATCH_TAG, HOST, lost_runs, this_process
+from churn_pipeline.resources.run_processes import (
+    BATCH_TAG,
+    HOST,
+    frozen_heap,
+    lost_runs,
+    this_process,
+)
 from churn_pipeline.sensors.batch_alerts import stage_and_cause
 
 #: Metrics of a trained version, as `training/evaluation.py` names them.
@@ -280,16 +286,17 @@ def _run(
 ) -> dg.ExecuteInProcessResult:
     _end_lost_runs(instance)
     definitions = jobs.code_location({**deployment.resources(), **overrides})
-    return definitions.resolve_job_def(job).execute_in_process(
-        run_config={
-            "ops": {name: {"config": given} for name, given in config.items()},
-            # Not louder than this module's logger, which the command line turns down.
-            "loggers": {"console": {"config": {"log_level": _loudness()}}},
-        },
-        instance=instance,
-        run_id=run_id,
-        tags={**tags, **this_process()},
-    )
+    with frozen_heap():
+        return definitions.resolve_job_def(job).execute_in_process(
+            run_config={
+                "ops": {name: {"config": given} for name, given in config.items()},
+                # Not louder than this module's logger, which the command line turns down.
+                "loggers": {"console": {"config": {"log_level": _loudness()}}},
+            },
+            instance=instance,
+            run_id=run_id,
+            tags={**tags, **this_process()},
+        )
 
 
 def _end_lost_runs(instance: dg.DagsterInstance) -> None:
