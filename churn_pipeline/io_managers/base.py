@@ -31,8 +31,8 @@ class ConditionalWriteUnknown(TableError):
     """This kind of table cannot be written on a condition."""
 
 
-class OneWriterOnly(TableError):
-    """This kind of table cannot be written or read by several processes together."""
+class NotInParts(TableError):
+    """This kind of table cannot be written or read in parts."""
 
 
 @dataclass(frozen=True)
@@ -159,31 +159,30 @@ class TableStore(ABC):
             Values for `Rows.files`, which can be sent to that process.
 
         Raises:
-            OneWriterOnly: this kind of store cannot do that.
+            NotInParts: this kind of store cannot do that.
             TableError: the storage refuses.
         """
-        raise self._one_writer_only(table)
+        raise self._not_in_parts(table)
 
     def parts(self, handle: TableHandle, count: int) -> Sequence[TablePart]:  # noqa: ARG002
         """The rows a handle stands for as about `count` parts, in order, for several processes to read.
 
         Raises:
-            OneWriterOnly: this kind of store cannot do that.
+            NotInParts: this kind of store cannot do that.
         """
-        raise self._one_writer_only(handle.table)
+        raise self._not_in_parts(handle.table)
 
     def staged_parts(self, table: str, rows: Rows) -> Sequence[TablePart]:  # noqa: ARG002
         """The rows that were staged, a part each file, before anybody sees them.
 
         Raises:
-            OneWriterOnly: this kind of store cannot do that.
+            NotInParts: this kind of store cannot do that.
         """
-        raise self._one_writer_only(table)
+        raise self._not_in_parts(table)
 
-    def _one_writer_only(self, table: str) -> OneWriterOnly:
-        return OneWriterOnly(
-            f"{self.location(table)} is for one process at a time. Keep these rows in Delta tables, or use backend "
-            "sklearn."
+    def _not_in_parts(self, table: str) -> NotInParts:
+        return NotInParts(
+            f"{self.location(table)} cannot be written or read in parts. Keep these rows in Delta tables."
         )
 
     @abstractmethod

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from churn_pipeline.io_managers.base import OneWriterOnly, Rows
+from churn_pipeline.io_managers.base import NotInParts, Rows
 from churn_pipeline.io_managers.csv_files import CsvFiles
 from churn_pipeline.io_managers.delta_staging import ROWS_PER_GROUP
 from churn_pipeline.io_managers.delta_tables import DeltaTables
@@ -87,5 +87,5 @@ def test_parts_of_what_was_staged_can_be_read_before_anybody_sees_it(store: Delt
 
 
 def test_plain_files_say_that_only_one_process_can_write_them(tmp_path: Path):
-    with pytest.raises(OneWriterOnly, match="Delta tables"):
+    with pytest.raises(NotInParts, match="Delta tables"):
         CsvFiles(str(tmp_path)).stage("numbers", Rows(batch(), NUMBERS, []))
