@@ -52,7 +52,7 @@ SENTENCES = {
     "source_partition": "The file the row came from, or topic/partition.",
     "source_position": "Row number in that file, the first data row being 1, or the offset.",
     "source_time": "When the broker got the message, UTC; empty for rows of files.",
-    "stage_seconds": "Seconds of each stage, as JSON.",
+    "stage_seconds": "Seconds of each stage, as JSON; scoring goes on while customers are read.",
     "table_versions": "Version of each table that holds the batch's rows, as JSON.",
     "threshold": "Probability from which a customer is predicted to leave.",
 }
