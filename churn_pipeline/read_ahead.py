@@ -1,16 +1,18 @@
 """A stream that a thread of its own reads, so that who reads and who works on what was read do not wait for each other.
 
-Belongs here: that thread. Does not: what is read.
+Belongs here: that thread, and several for work on one item that has nothing to do with the others. Does not: what is
+read, or done.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 _END: Any = object()
 
 
@@ -32,3 +34,22 @@ def read_ahead(stream: Iterable[T], depth: int = 4) -> Generator[T]:
                 unread.cancel()
             if close := getattr(iterator, "close", None):
                 reader.submit(close).result()
+
+
+def work_ahead(work: Callable[[T], R], stream: Iterable[T], threads: int = 2) -> Generator[R]:
+    """Hand on, in order, what `work` makes of each item; so many threads work on as many items at a time.
+
+    What `work` or the stream raises is raised here.
+    """
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="work-ahead") as workers:
+        ahead: deque[Future[R]] = deque()
+        try:
+            for item in stream:
+                ahead.append(workers.submit(work, item))
+                if len(ahead) > threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for unwanted in ahead:
+                unwanted.cancel()

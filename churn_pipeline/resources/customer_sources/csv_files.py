@@ -14,6 +14,7 @@ import io
 import uuid
 from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import pyarrow.csv as pacsv
 
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.rows import BrokenLine, SourceRows
-from churn_pipeline.read_ahead import read_ahead
+from churn_pipeline.read_ahead import read_ahead, work_ahead
 from churn_pipeline.resources.customer_sources.base import ROWS_PER_CHUNK, SourceEmpty, SourceUnreadable
 from churn_pipeline.resources.customer_sources.csv_lines import ScreenedLines, screen
 from churn_pipeline.resources.customer_sources.line_blocks import BLOCK_BYTES, LineBlocks, line_blocks
@@ -54,10 +55,13 @@ def read(
     with line_blocks(path, block_bytes) as blocks:
         names, block = _header(path, blocks)
         parser = _Parser(path, names, contract, contract.columns(with_label=with_label))
-        # Screening in a thread of its own: parsing alone takes as long as all that is done with the rows.
-        with closing(read_ahead(_screened(blocks, block, len(names), parser.placeholder), depth=1)) as ahead:
-            for lines in ahead:
-                yield from parser.rows(lines)
+        # Parsing alone takes longer than all that is done with the rows.
+        with (
+            closing(read_ahead(_screened(blocks, block, len(names), parser.placeholder), depth=1)) as ahead,
+            closing(work_ahead(parser.parse, ahead)) as parsed,
+        ):
+            for part in parsed:
+                yield from parser.rows(part)
 
 
 def _screened(blocks: LineBlocks, block: bytes, width: int, placeholder: bytes) -> Iterator[ScreenedLines]:
@@ -93,6 +97,20 @@ def _header(path: Path, blocks: LineBlocks) -> tuple[list[str], bytes]:
     return names, block[lines.tell() :]
 
 
+@dataclass(frozen=True)
+class _Parsed:
+    """A block as Arrow read it.
+
+    Attributes:
+        batch: its records; None if it is empty or cannot be read.
+        invalid: (number, text) of the lines of another width.
+    """
+
+    lines: ScreenedLines
+    batch: pa.RecordBatch | None
+    invalid: list[tuple[int, str]]
+
+
 class _Parser:
     """Turns the blocks of one file into rows, and counts records on the way."""
 
@@ -112,29 +130,35 @@ class _Parser:
             quoted_strings_can_be_null=False,
         )
 
-    def rows(self, lines: ScreenedLines) -> Iterator[SourceRows]:
-        """The rows of a block in chunks, each with the broken lines between them."""
-        if not lines.block:
+    def rows(self, part: _Parsed) -> Iterator[SourceRows]:
+        """The rows of the next block in chunks, each with the broken lines between them."""
+        if not part.lines.block:
             return
-        batch, invalid = self._parse(lines.block)
-        taken_out = iter(lines.broken)
+        if part.batch is None:  # what Arrow says of it shows customer values
+            raise SourceUnreadable(
+                f"{self._path} cannot be read as CSV after record {self._records:,}. Save the file as CSV again."
+            )
+        batch, taken_out = part.batch, iter(part.lines.broken)
         placeholder = self.placeholder.decode()
         broken = []
-        for number, text in invalid:
+        for number, text in part.invalid:
             rule, line = next(taken_out) if text == placeholder else ("wrong_width", text.encode())
             broken.append(BrokenLine(self._records + number, rule, line.decode(errors="backslashreplace")))
         numbers = self._records + 1 + np.arange(batch.num_rows + len(broken))
-        positions = np.delete(numbers, [number - 1 for number, _ in invalid])
+        positions = np.delete(numbers, [number - 1 for number, _ in part.invalid])
         self._records += len(numbers)
         yield from _chunks(batch, self._path.as_posix(), positions, broken)
 
-    def _parse(self, block: bytes) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:
-        invalid: list[tuple[int, str]] = []
+    def parse(self, lines: ScreenedLines) -> _Parsed:
+        """Parse a block by itself, in any thread."""
+        block, invalid = lines.block, list[tuple[int, str]]()
 
         def skip(row: Any) -> str:
             invalid.append((row.number, row.text))
             return "skip"
 
+        if not block:
+            return _Parsed(lines, None, invalid)
         # Arrow drops a byte order mark at the start of whatever it is given: here it would be part of a value.
         data = b"\n" + block if block.startswith(b"\xef\xbb\xbf") else block
         try:
@@ -145,12 +169,10 @@ class _Parser:
                 pacsv.ParseOptions(invalid_row_handler=skip),
                 self._convert,
             )
-        except pa.ArrowInvalid:  # its text shows customer values
-            raise SourceUnreadable(
-                f"{self._path} cannot be read as CSV after record {self._records:,}. Save the file as CSV again."
-            ) from None
+        except pa.ArrowInvalid:
+            return _Parsed(lines, None, invalid)
         columns = [column.combine_chunks() for column in table.columns]
-        return pa.RecordBatch.from_arrays(columns, names=self._wanted), invalid
+        return _Parsed(lines, pa.RecordBatch.from_arrays(columns, names=self._wanted), invalid)
 
 
 def _arrow_type(kind: str) -> pa.DataType:
