@@ -19,7 +19,7 @@ from churn_pipeline.training.estimators import ESTIMATORS
 
 _ROWS = 5_000_000
 _SCRIPT_ROWS = 500_000
-_CSV_ROWS = 1_000_000
+_CSV_ROWS = 5_000_000
 _TRY_ROWS = 50_000  # to see how many threads suit the script
 _ROUNDS = 3
 _NOT_PROMISED = ("random_forest",)  # its scoring alone takes longer than the floor
