@@ -114,7 +114,9 @@ def _scored(
             return files, Scorer(files, choice.engine, progress)(rows)
     started = time.monotonic()
     parts = score_on_workers(choice.workers, choice.engine, customers, columns, files)
-    part = replace(reduce(operator.add, parts), seconds=time.monotonic() - started)
+    # Where every row was rejected there are no parts.
+    nothing = ScoredPart([], [], Summary(files.most), 0, None, 0.0)
+    part = replace(reduce(operator.add, parts, nothing), seconds=time.monotonic() - started)
     progress.advance("score", part.summary.rows)
     return files, part
 
