@@ -8,6 +8,12 @@ import pytest
 from churn_pipeline.resources.run_processes import frozen_heap
 
 
+@pytest.fixture(autouse=True)
+def nobody_has_frozen_the_heap():
+    """Dagster's code server does, in whatever process it runs."""
+    gc.unfreeze()
+
+
 class Knot:
     """Something that only the garbage collector can free."""
 
