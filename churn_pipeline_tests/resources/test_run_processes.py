@@ -10,7 +10,7 @@ from churn_pipeline.resources.run_processes import frozen_heap
 
 @pytest.fixture(autouse=True)
 def nobody_has_frozen_the_heap():
-    """Dagster's code server does, in whatever process it runs."""
+    """Whatever ran before in this process may have left it so."""
     gc.unfreeze()
 
 
