@@ -1,7 +1,7 @@
 """Rows of `churn_predictions` and `unscored_customers`: what the kernel said of customers, as the tables have it.
 
 Belongs here: the columns of both tables, making their rows, and what a batch's rows come to. Does not: the kernel,
-where it runs (`predictions.py`, `predictions_on_spark.py`).
+where it runs (`scored_part.py`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`churn_predictions` and `unscored_customers`: what the model says of every customer of a batch, in one pass.
 
-Belongs here: mapping the engine over the stream, or over the workers of a cluster, and what the UI shows of it. Does
-not: rows of the tables (`prediction_rows.py`), a part of a batch on a worker (`prediction_parts.py`), the kernel,
-choosing a backend (`resources/inference/`), the ledger (`scored_batches.py`).
+Belongs here: whether a batch was scored ahead, or is scored now, here or on workers, and what the UI shows of it. Does
+not: rows of the tables (`prediction_rows.py`), scoring a stream (`scored_part.py`), a part of a batch on a worker
+(`prediction_parts.py`), the kernel, choosing a backend (`resources/inference/`), the ledger (`scored_batches.py`).
 """
 
 import operator

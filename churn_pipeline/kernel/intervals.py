@@ -38,7 +38,7 @@ class Intervals(Axis):
         self.breaks = np.ascontiguousarray(breaks)
         self._listed = breaks.tolist()
         self._starts = np.searchsorted(breaks, _first_of_each_stretch()).astype(np.uint16) if compiled else None
-        self._cuts = Cuts(self.breaks)
+        self._cuts = None if compiled else Cuts(self.breaks)
 
     @property
     def size(self) -> int:
@@ -46,13 +46,12 @@ class Intervals(Axis):
 
     def look(self, batch: pa.RecordBatch) -> Coded:
         found = numbers(batch.column(self.columns[0]))
-        if self._starts is not None:
-            from churn_pipeline.kernel.compiled_codes import interval_codes
+        if self._cuts is not None:
+            return Coded(np.arange(self.size), self._cuts.codes(found))
+        from churn_pipeline.kernel.compiled_codes import interval_codes
 
-            codes = np.empty(len(found), dtype=np.uint16)
-            interval_codes(np.ascontiguousarray(found), self.breaks, self._starts, codes)
-        else:
-            codes = self._cuts.codes(found)
+        codes = np.empty(len(found), dtype=np.uint16)
+        interval_codes(np.ascontiguousarray(found), self.breaks, self._starts, codes)
         return Coded(np.arange(self.size), codes)
 
     def code(self, record: Mapping[str, Any]) -> int | None:
