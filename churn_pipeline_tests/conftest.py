@@ -25,7 +25,6 @@ from churn_pipeline_tests.postgres.fixtures import POSTGRES, postgres  # noqa: F
 from churn_pipeline_tests.resources.alert_servers import webhook
 from churn_pipeline_tests.spark.fixtures import (  # noqa: F401 - fixtures for all
     SPARKS,
-    same_champion,
     spark,
     spark_cluster,
     spark_connect,
@@ -75,16 +74,22 @@ def _trained(tmp_path_factory):
 
 @pytest.fixture
 def deployment(_trained, tmp_path):
-    """A deployment with a champion and no scored batch; its registry is shared, its tables are its own."""
+    """A deployment with a champion and no scored batch; its tables are its own, its registry is shared.
+
+    A test may train: the registry gets its champion back.
+    """
     _, trained = _trained
     settings = trained.settings
     shutil.copytree(settings.folder / "dagster", tmp_path / "home" / "dagster")
-    return deployments.test(
+    yield deployments.test(
         tmp_path / "home",
         source=settings.source,
         training_source=settings.training_source,
         tracking_uri=f"sqlite:///{settings.folder}/mlflow/mlflow.db",
     )
+    registry = trained.model_registry()
+    if registry.version_of_alias(settings.model, settings.alias) != "1":
+        registry.set_alias(settings.model, settings.alias, "1")
 
 
 @pytest.fixture

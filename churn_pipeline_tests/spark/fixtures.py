@@ -36,15 +36,6 @@ def spark() -> SparkSettings:
     return SparkSettings("local[2]")
 
 
-@pytest.fixture
-def same_champion(deployment) -> Iterator[None]:
-    """A test may train: the registry is everybody's, and gets its champion back."""
-    settings, registry = deployment.settings, deployment.model_registry()
-    before = registry.version_of_alias(settings.model, settings.alias)
-    yield
-    registry.set_alias(settings.model, settings.alias, before)
-
-
 @pytest.fixture(scope="session")
 def spark_cluster() -> Iterator[StandaloneCluster]:
     """A master and two workers on this machine. Executors may be killed, workers not."""

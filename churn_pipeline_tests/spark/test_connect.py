@@ -43,7 +43,7 @@ def test_a_server_and_one_process_say_the_same_without_java(deployment, spark_co
 
 
 def test_a_spark_ml_pipeline_says_the_same_through_a_server_and_is_not_trained_there(
-    deployment, spark, spark_connect, same_champion, tmp_path
+    deployment, spark, spark_connect, tmp_path
 ):
     here = on(deployment, spark, tmp_path / "here", training_source=deployment.settings.training_source)
     there = through(deployment, spark_connect, tmp_path / "there")

@@ -50,7 +50,7 @@ def broken_csv(path, rows, seed):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_every_estimator_says_the_same_on_workers(deployment, spark, same_champion, tmp_path, estimator):
+def test_every_estimator_says_the_same_on_workers(deployment, spark, tmp_path, estimator):
     with instance_of(deployment) as instance:
         version = runs.train(deployment, None, estimator, instance).model_version
     folder = tmp_path / "in"

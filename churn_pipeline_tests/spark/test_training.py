@@ -22,7 +22,7 @@ def beside(deployment, folder, **settings):
 
 
 @pytest.fixture
-def trained(deployment, spark, same_champion, tmp_path):
+def trained(deployment, spark, tmp_path):
     """Trains on Spark; the version, and a deployment that scores with it."""
 
     def train(estimator="logistic_regression"):
