@@ -57,7 +57,10 @@ SENTENCES = {
     "threshold": "Probability from which a customer is predicted to leave.",
 }
 
-_STORE_COLUMNS = (pa.field("batch_id", pa.string()), pa.field("batch_date", pa.date32()))
+_STORE_COLUMNS = (
+    pa.field("batch_id", pa.string(), nullable=False),
+    pa.field("batch_date", pa.date32(), nullable=False),
+)
 
 
 def column_schema(schema: pa.Schema, contract: Contract) -> dg.TableSchema:
@@ -88,11 +91,12 @@ def lineage(contract: Contract) -> dg.TableColumnLineage:
 
 def _column(field: pa.Field, contract: Contract) -> dg.TableColumn:
     kind = str(field.type.value_type) if pa.types.is_dictionary(field.type) else str(field.type)
+    missing = dg.TableColumnConstraints(nullable=field.nullable)
     if field.name == contract.id.column:
-        return dg.TableColumn(field.name, kind, contract.id.description, tags={"pii": ""})
+        return dg.TableColumn(field.name, kind, contract.id.description, missing, tags={"pii": ""})
     feature = contract.features.get(field.name)
     if feature is None:
-        return dg.TableColumn(field.name, kind, SENTENCES[field.name])
+        return dg.TableColumn(field.name, kind, SENTENCES[field.name], missing)
     rules = [f"at least {feature.min:g}"] if feature.min is not None else []
     rules += [f"at most {feature.max:g}"] if feature.max is not None else []
     rules += [f"one of {', '.join(feature.allowed)}"] if feature.allowed else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,21 +37,23 @@ def predictions_schema(contract: Contract, *, with_reasons: bool = True) -> pa.S
 
     Files of a batch without reasons leave their columns out, which the table has nonetheless.
     """
+    features = {name: contract.features[name] for name in contract.passthrough}
+    always = partial(pa.field, nullable=False)
     return pa.schema(
         [
-            (contract.id.column, pa.string()),
-            *((name, ARROW_TYPES[contract.features[name].type]) for name in contract.passthrough),
-            ("churn_probability", pa.float64()),
-            ("prediction", pa.int32()),
-            ("threshold", pa.float64()),
-            ("revenue_at_risk", pa.float64()),
-            ("model_name", _WORD),
-            ("model_version", _WORD),
-            ("backend", _WORD),
-            ("source_partition", _WORD),
-            ("source_position", pa.int64()),
-            ("event_at", ARROW_TYPES["timestamp"]),
-            ("scored_at", ARROW_TYPES["timestamp"]),
+            always(contract.id.column, pa.string()),
+            *(pa.field(name, ARROW_TYPES[item.type], nullable=item.nullable) for name, item in features.items()),
+            always("churn_probability", pa.float64()),
+            always("prediction", pa.int32()),
+            always("threshold", pa.float64()),
+            pa.field("revenue_at_risk", pa.float64()),
+            always("model_name", _WORD),
+            always("model_version", _WORD),
+            always("backend", _WORD),
+            always("source_partition", _WORD),
+            always("source_position", pa.int64()),
+            always("event_at", ARROW_TYPES["timestamp"]),
+            always("scored_at", ARROW_TYPES["timestamp"]),
             *(REASON_FIELDS if with_reasons else ()),
         ]
     )

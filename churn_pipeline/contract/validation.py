@@ -28,12 +28,17 @@ class TooManyRejected(ContractError):
 
 
 def customers_schema(contract: Contract, *, with_label: bool = False) -> pa.Schema:
-    """Columns of `customers`: id, `event_at`, features, (`churned`), `source_partition`, `source_position`."""
-    fields = [(contract.id.column, pa.string()), ("event_at", ARROW_TYPES["timestamp"])]
-    fields += [(name, ARROW_TYPES[feature.type]) for name, feature in contract.features.items()]
+    """Columns of `customers`: id, `event_at`, features, (`churned`), `source_partition`, `source_position`.
+
+    Features alone may be missing, and only where the contract says so.
+    """
+    types = {contract.id.column: pa.string(), "event_at": ARROW_TYPES["timestamp"]}
+    types |= {name: ARROW_TYPES[feature.type] for name, feature in contract.features.items()}
     if with_label:
-        fields.append(("churned", pa.bool_()))
-    return pa.schema([*fields, ("source_partition", _PARTITION), ("source_position", pa.int64())])
+        types["churned"] = pa.bool_()
+    types |= {"source_partition": _PARTITION, "source_position": pa.int64()}
+    missing = {name for name, feature in contract.features.items() if feature.nullable}
+    return pa.schema([pa.field(name, kind, nullable=name in missing) for name, kind in types.items()])
 
 
 def rejected_schema(contract: Contract) -> pa.Schema:

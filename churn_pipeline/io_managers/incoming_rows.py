@@ -48,8 +48,12 @@ def incoming(rows: Rows) -> Generator[pa.RecordBatch]:
 def _labelled(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:
     ids = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows), [rows.batch.id])
     dates = pa.repeat(pa.scalar(rows.batch.date, pa.date32()), batch.num_rows)
+    columns = [*batch.select(rows.schema.names).columns, ids, dates]
     names = [*rows.schema.names, "batch_id", "batch_date"]
-    return pa.RecordBatch.from_arrays([*batch.select(rows.schema.names).columns, ids, dates], names)
+    # What is never missing is said to the formats: Parquet then keeps no account of it.
+    never = {field.name for field in rows.schema if not field.nullable} | {"batch_id", "batch_date"}
+    fields = [pa.field(n, column.type, nullable=n not in never) for n, column in zip(names, columns, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
 
 
 class Watched:

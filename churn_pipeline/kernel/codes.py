@@ -19,8 +19,14 @@ import pyarrow.compute as pc
 #: Values of one column, or combinations of several, that get a code. A column with more is no category.
 MOST_CODES = 60_000
 
+#: Whole numbers in a range of this size are codes of their own.
+_SMALL_RANGE = 4_096
+
 #: Numbers beyond this are left to the model itself: estimators that compute in single precision refuse them.
 LARGEST = 1e30
+
+#: Numbers of every size up to that one.
+FAR = (-LARGEST, -1e12, -1e6, -1e3, -1.0, 0.0, 0.5, 1.0, 1e3, 1e6, 1e12, LARGEST)
 
 _SIGN = np.uint64(1) << np.uint64(63)
 
@@ -266,6 +272,21 @@ def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
         column = pc.cast(column, pa.float64())
     # Filled by Arrow, as its own conversion to NumPy takes twice as long.
     return (column.fill_null(np.nan) if column.null_count else column).to_numpy(zero_copy_only=False)
+
+
+def far(kind: pa.DataType) -> npt.NDArray[np.float64]:
+    """`FAR`, as far as a column of that type can hold it."""
+    points = np.array(FAR)
+    return np.unique(np.rint(points[np.abs(points) < 2**31])) if pa.types.is_integer(kind) else points
+
+
+def few_whole(column: pa.Array) -> npt.NDArray[np.float64] | None:
+    """Every number from a column's smallest to its greatest, if they are whole and so few that each gets a code."""
+    if not pa.types.is_integer(column.type) or column.null_count == len(column):
+        return None
+    ends = pc.min_max(column)
+    low, high = ends["min"].as_py(), ends["max"].as_py()
+    return np.arange(low, high + 1, dtype=np.float64) if high - low < _SMALL_RANGE else None
 
 
 def out_of_reach(found: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_] | None:

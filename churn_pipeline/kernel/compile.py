@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.breaks import Crossing, breaks
-from churn_pipeline.kernel.codes import Axis, Combinations, Numbers, TooManyValues, Words, numbers
-from churn_pipeline.kernel.evaluator import Coordinate, Evaluator
+from churn_pipeline.kernel.codes import Axis, Combinations, Numbers, TooManyValues, Words, few_whole, numbers
+from churn_pipeline.kernel.evaluator import Coordinate, Evaluator, Surprise
 from churn_pipeline.kernel.forests.forest import Forest, NotReadable
 from churn_pipeline.kernel.forests.forest_tables import ForestTables
 from churn_pipeline.kernel.front import Front, quiet
@@ -30,9 +30,6 @@ from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.separable import Group, groups
 from churn_pipeline.kernel.structure import Leaf
 from churn_pipeline.kernel.tables import Tables, find_refused
-
-#: Whole numbers in a range of this size are codes of their own.
-_SMALL_RANGE = 4_096
 
 #: A column of doubles with no more distinct values than this in the sample is a column of names.
 _FEW = 64
@@ -58,7 +55,10 @@ def compile_tables(
     node = structure.read(estimator, model.positive)
     maker = _Compiler(model, estimator, material, compiled=compiled, only_matrix=only_matrix)
     with quiet(), np.errstate(all="ignore"):
-        evaluators = [(leaf, maker.evaluator(leaf)) for leaf in structure.leaves(node)]
+        try:
+            evaluators = [(leaf, maker.evaluator(leaf)) for leaf in structure.leaves(node)]
+        except Surprise:
+            raise NotCompiled("a value decides more of its columns than probing has shown") from None
     return Tables(model, estimator, material.sample, node, evaluators, compiled=compiled)
 
 
@@ -205,15 +205,14 @@ class _Compiler:
 
     def _matrix(self, front: Front, parts: list[Group], rest: Sequence[Any], leaf: Leaf) -> Evaluator:
         coded = [Coordinate(group, axis) for group in parts if (axis := self._axis(front, group)) is not None]
-        known = {item.group.columns for item in coded}
-        computed = [group for group in parts if group.columns not in known]
+        computed = [group for group in parts if self._axis(front, group) is None]
         if not any(isinstance(item.axis, Words | Combinations) for item in coded):
             raise NotCompiled("it has no text to look up, and its classifier has no tables")
         return Matrix(front, rest, leaf, coded, computed)
 
     def _axis(self, front: Front, group: Group) -> Axis | None:
         """Codes for a group of columns whose values are few; None for anything continuous."""
-        if len(group.columns) == 1 and self._bisectable(front, group.columns[0]):
+        if not group.seen or (len(group.columns) == 1 and self._bisectable(front, group.columns[0])):
             return None
         return self._axes.get(group.columns)
 
@@ -221,7 +220,8 @@ class _Compiler:
         """Make the axes of all groups that have one, and ask the estimator about all their values at once."""
         new: dict[tuple[str, ...], Axis] = {}
         for group in parts:
-            if group.columns in self._axes or (len(group.columns) == 1 and self._bisectable(front, group.columns[0])):
+            continuous = len(group.columns) == 1 and self._bisectable(front, group.columns[0])
+            if group.columns in self._axes or continuous or not group.seen:
                 continue
             with suppress(TooManyValues):
                 if (made := self._made_axis(group)) is not None:
@@ -240,12 +240,10 @@ class _Compiler:
             words = Words(name)
             words.look(pa.RecordBatch.from_arrays([pool], [name]))
             return words
-        found = np.unique(numbers(pool.drop_null()))
-        whole = pa.types.is_integer(pool.type)
-        if whole and len(found) and found[-1] - found[0] < _SMALL_RANGE:
-            return Numbers(name, np.arange(found[0], found[-1] + 1, dtype=np.float64))
-        few = not whole and self._material.distinct(name) <= _FEW
-        return Numbers(name, found) if few else None
+        if (whole := few_whole(pool)) is not None:
+            return Numbers(name, whole)
+        few = not pa.types.is_integer(pool.type) and self._material.distinct(name) <= _FEW
+        return Numbers(name, np.unique(numbers(pool.drop_null()))) if few else None
 
     def _is_number(self, column: str) -> bool:
         kind = self._material.pools[column].type

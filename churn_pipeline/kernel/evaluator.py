@@ -51,7 +51,7 @@ class Computed:
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.groups = tuple(groups)
-        self.columns = [name for group in groups for name in group.columns]
+        self.columns = list(dict.fromkeys(name for group in groups for name in group.columns))
         self.outputs = np.concatenate([np.empty(0, np.intp), *(group.outputs for group in groups)])
 
     def of(self, encoded: Encoded, front: Front) -> npt.NDArray[np.float64]:
@@ -59,10 +59,15 @@ class Computed:
         return encoded.computed(front, self.columns)
 
 
-def values_of(front: Front, coordinates: Sequence[Coordinate], start: int = 0) -> list[npt.NDArray[np.float64]]:
+def values_of(
+    front: Front, coordinates: Sequence[Coordinate], computed: Computed, start: int = 0
+) -> list[npt.NDArray[np.float64]]:
     """What the real front makes of each code's values, in one call.
 
     A code that the model refuses is NaN throughout; nobody looks at it, as its rows are refused too.
+
+    Args:
+        computed: whose outputs may change as they like.
 
     Returns:
         For each coordinate (codes from `start` on, outputs of its group).
@@ -86,7 +91,7 @@ def values_of(front: Front, coordinates: Sequence[Coordinate], start: int = 0) -
         if places:
             own = answers[first : first + len(places)]
             table[places] = own[:, item.group.outputs]
-            others = np.setdiff1d(np.arange(own.shape[1]), item.group.outputs)
+            others = np.setdiff1d(np.arange(own.shape[1]), [*item.group.outputs, *computed.outputs])
             if not np.array_equal(own[:, others], np.broadcast_to(standing[others], (len(own), len(others))), True):
                 raise Surprise
         first += len(places)
@@ -108,6 +113,7 @@ class Evaluator(ABC):
     raw: Sequence[str]
     _front: Front
     _coded: Sequence[Coordinate]
+    _computed: Computed
 
     @abstractmethod
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
@@ -126,7 +132,7 @@ class Evaluator(ABC):
         """Take in the codes of an axis from `start` on."""
         for place, item in enumerate(self._coded):
             if item.axis is axis:
-                (new,) = values_of(self._front, [item], start)
+                (new,) = values_of(self._front, [item], self._computed, start)
                 self._grow(place, new)
 
     @abstractmethod

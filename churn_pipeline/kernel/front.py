@@ -19,6 +19,9 @@ from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.model_version import ModelInput
 
+#: Types of the signature whose values nobody can list.
+_NUMBERS = frozenset({"double", "float", "integer", "long"})
+
 
 class Front:
     """Transformers in a row, from the signature's columns to a matrix of numbers.
@@ -98,6 +101,21 @@ class Front:
         if self._blocks is None:
             return not self.chain or structure.monotone(self.chain[0])
         return all(structure.monotone(block.transformer) for block in self._blocks if column in block.columns)
+
+    def unsure(self) -> list[tuple[tuple[str, ...], npt.NDArray[np.intp]]]:
+        """Columns that may decide some outputs although no probing shows it, and these outputs.
+
+        A monotone function that is the same at both ends is so in between. Of any other function of numbers, and of
+        whatever may combine columns, nobody can say what it does with what was not tried.
+        """
+        unknown = {name for columns in self.together() for name in columns}
+        unknown |= {item.name for item in self.inputs if item.type in _NUMBERS and not self.monotone(item.name)}
+        everywhere = np.arange(self.standing.shape[1])
+        parts = [(tuple(self._names), everywhere)]
+        if self._blocks is not None and len(self.chain) == 1:
+            parts = [(block.columns, block.outputs) for block in self._blocks]
+        found = [(tuple(name for name in self._names if name in unknown & set(names)), out) for names, out in parts]
+        return [(columns, outputs) for columns, outputs in found if columns]
 
     def needs(self, columns: Sequence[str]) -> list[str]:
         """Columns that must be at hand to compute what depends on `columns`."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import LARGEST
+from churn_pipeline.kernel.codes import LARGEST, far
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import Computed, Coordinate, Evaluator, values_of
 from churn_pipeline.kernel.front import Front
@@ -28,8 +28,6 @@ _STEEPEST = 709.0
 
 #: Combinations of values that are looked up at once: such a table stays in the nearest cache.
 _JOINED = 4_096
-
-_FAR = (-LARGEST, -1e12, -1e6, -1e3, -1.0, 0.0, 0.5, 1.0, 1e3, 1e6, 1e12, LARGEST)
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,7 @@ def affine(
     """
     column = group.columns[0]
     kind = front.base.schema.field(column).type
-    whole = pa.types.is_integer(kind)
-    points = np.unique(np.concatenate([seen[~np.isnan(seen)], _FAR]))
-    points = np.unique(np.rint(points[np.abs(points) < 2**31])) if whole else points
+    points = np.unique(np.concatenate([seen[~np.isnan(seen)], far(kind)]))
     answers = front.partial(changed(front.base, {column: pa.array(points).cast(kind)}), group.columns)
     real = answers[:, group.outputs] @ weights[group.outputs]
     (zero,), (unit,) = np.flatnonzero(points == 0), np.flatnonzero(points == 1e6)
@@ -110,7 +106,7 @@ class LinearTables(Evaluator):
         self.raw = [item.column for item in affines]
         self._tables = [
             table @ weights[item.group.outputs]
-            for item, table in zip(coded, values_of(front, self._coded), strict=True)
+            for item, table in zip(coded, values_of(front, self._coded, self._computed), strict=True)
         ]
 
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:

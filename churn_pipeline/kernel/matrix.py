@@ -47,7 +47,7 @@ class Matrix(Evaluator):
         self.raw = self._computed.columns
         decided = [self._computed.outputs, *(item.group.outputs for item in coded)]
         self._fixed = np.setdiff1d(np.arange(front.standing.shape[1]), np.concatenate(decided))
-        self._tables = values_of(front, coded)
+        self._tables = values_of(front, coded, self._computed)
 
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
         computed = self._computed.of(encoded, self._front) if self._computed.columns else None

@@ -276,3 +276,29 @@ def test_numbers_of_which_there_are_few_beside_the_rows_are_stored_once(store: D
     assert group.column(0).has_dictionary_page
     # Fourteen bits say which of ten thousand a number is.
     assert group.column(0).total_compressed_size < 131_072 * 2.5
+
+
+def test_columns_that_are_never_missing_are_required_in_files_and_go_with_older_files_that_do_not_say_so(
+    store: DeltaTables,
+):
+    store.write("scores", rows(batch("a", CLOSED), piece(range(3))), "replace_batch")
+    never = pa.schema([field.with_nullable(field.name != "id") for field in SCHEMA])
+    said = (pa.RecordBatch.from_arrays(found.columns, schema=never) for found in [piece(range(3, 6))])
+    store.write("scores", Rows(batch("b", CLOSED), never, said), "replace_batch")
+    older, newer = (pq.read_schema(Path(store.location("scores")) / path) for path in files(store))
+    assert [(older.field(name).nullable, newer.field(name).nullable) for name in ("id", "plan", "batch_id")] == [
+        (True, False), (True, True), (False, False)]  # fmt: skip
+    assert all(field.nullable for field in delta(store).schema().fields)
+    store.write("scores", rows(batch("new", NEWEST), piece([99])), "replace_batch")
+    maintain(store)
+    assert len(files(store)) == 2
+    assert sorted(all_ids(store)) == [f"c{number}" for number in (*range(6), 99)]
+
+
+def test_a_value_missing_where_none_may_be_is_an_error_and_nothing_is_written(store: DeltaTables):
+    store.write("scores", rows(batch("a"), piece(range(3))), "replace_batch")
+    never = pa.schema([field.with_nullable(False) for field in SCHEMA])
+    broken = (pa.RecordBatch.from_arrays(found.columns, schema=never) for found in [piece(range(3, 6))])
+    with pytest.raises(pa.ArrowInvalid, match="non-nullable but contains nulls"):
+        store.write("scores", Rows(batch("b"), never, broken), "replace_batch")
+    assert all_ids(store) == ["c0", "c1", "c2"]

@@ -8,12 +8,17 @@ import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import AdaBoostClassifier, StackingClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import Binarizer, FunctionTransformer, KBinsDiscretizer, OneHotEncoder, StandardScaler
 
 from churn_pipeline.kernel import structure
+from churn_pipeline.kernel.codes import TooManyValues
 from churn_pipeline.kernel.compilation import available
+from churn_pipeline.kernel.compile import compile_tables
+from churn_pipeline.kernel.evaluator import Surprise
 from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.material import gather
 from churn_pipeline.kernel.plan import make_plan
 from churn_pipeline.kernel.proof import RowsDependOnEachOther
 from churn_pipeline.kernel.score import score
@@ -168,6 +173,64 @@ def test_an_interaction_that_no_sample_shows_is_no_wrong_row():
     for some in (batch, far):
         wanted = estimator.predict_proba(frame(some, INPUTS))[:, 1]
         assert np.abs(probabilities(some, plan) - wanted).max() <= 1e-12
+
+
+def _behind(*numbers, classifier):
+    """A classifier behind transformers of number columns, and the plans as words."""
+    words = ("words", OneHotEncoder(handle_unknown="ignore"), ["plan"])
+    train = members(1_500, seed=1)
+    numbers = [(f"numbers{place}", *item) for place, item in enumerate(numbers)]
+    model = make_pipeline(ColumnTransformer([*numbers, words]), classifier)
+    return model.fit(frame(train, INPUTS), labels(train))
+
+
+@pytest.mark.parametrize("only_matrix", [False, True], ids=["own tables", "matrix"])
+@pytest.mark.parametrize("classifier", [_logistic(), _boosted()], ids=["linear", "trees"])
+@pytest.mark.parametrize("values", [2, 1_000], ids=["few values", "continuous"])
+def test_stretches_of_a_column_that_no_sample_reaches_are_no_wrong_row(classifier, values, only_matrix):
+    bins = make_pipeline(SimpleImputer(), KBinsDiscretizer(6, quantile_method="averaged_inverted_cdf"))
+    estimator = _behind((bins, ["spend", "months"]), classifier=classifier)
+    sample, edges = members(1_000, seed=9), np.linspace(0.0, 1.0, values)
+    for name in ("spend", "months"):
+        odd = pa.array(np.where(np.arange(1_000) % 2, 0.5, 900.0) + np.resize(edges, 1_000))
+        sample = sample.set_column(sample.schema.get_field_index(name), name, odd)
+    batch = members(5_000, seed=5)
+    wanted = estimator.predict_proba(frame(batch, INPUTS))[:, 1]
+    material = gather(version(), estimator, sample, EXTREMES)
+    tables = compile_tables(version(), estimator, material, compiled=available(), only_matrix=only_matrix)
+    try:
+        assert np.abs(tables.answer(batch).probability - wanted).max() <= 1e-12
+    except (Surprise, TooManyValues):  # then the estimator answers
+        assert values == 2
+    plan = make_plan(version(), estimator, sample, EXTREMES)
+    assert np.abs(probabilities(batch, plan) - wanted).max() <= 1e-12
+
+
+@pytest.mark.parametrize("classifier", [_logistic(), _boosted()], ids=["linear", "trees"])
+def test_a_threshold_that_no_sample_reaches_is_no_wrong_row(classifier):
+    both = FeatureUnion([("scaled", StandardScaler()), ("much", Binarizer(threshold=60.0))])
+    estimator = _behind((make_pipeline(SimpleImputer(), both), ["spend", "age"]), classifier=classifier)
+    sample = members(1_000, seed=9)
+    low = pa.array(np.linspace(0.0, 50.0, 1_000))
+    for name in ("spend", "age"):
+        sample = sample.set_column(sample.schema.get_field_index(name), name, low)
+    batch = members(5_000, seed=5)
+    wanted = estimator.predict_proba(frame(batch, INPUTS))[:, 1]
+    plan = make_plan(version(), estimator, sample, {**EXTREMES, "spend": [None], "age": [None]})
+    assert np.abs(probabilities(batch, plan) - wanted).max() <= 1e-12
+    assert plan.tier in ("linear", "masks")
+
+
+def test_whole_numbers_between_those_of_the_sample_are_no_surprise():
+    bins = KBinsDiscretizer(6, quantile_method="averaged_inverted_cdf")
+    estimator = _behind((bins, ["visits", "months"]), classifier=_logistic())
+    sample = members(1_000, seed=9)
+    sample = sample.set_column(sample.schema.get_field_index("visits"), "visits", pa.array([0, 400] * 500))
+    batch = members(5_000, seed=5)
+    wanted = estimator.predict_proba(frame(batch, INPUTS))[:, 1]
+    plan = make_plan(version(), estimator, sample, EXTREMES)
+    assert np.abs(probabilities(batch, plan) - wanted).max() <= 1e-12
+    assert plan.tier == "linear"
 
 
 @pytest.mark.parametrize("positive", [0, 1])

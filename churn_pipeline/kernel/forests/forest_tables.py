@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from churn_pipeline.kernel.encoded import Encoded
-from churn_pipeline.kernel.evaluator import Coordinate, Evaluator, values_of
+from churn_pipeline.kernel.evaluator import Computed, Coordinate, Evaluator, values_of
 from churn_pipeline.kernel.forests import forest as trees
 from churn_pipeline.kernel.forests.forest import Forest, GroupValues, NotReadable
 from churn_pipeline.kernel.front import Front
@@ -48,14 +48,15 @@ class ForestTables(Evaluator):
         used = set(forest.features)
         self._coded = [item for item in coded if used & set(item.group.outputs.tolist())]
         kept = [group for group in computed if used & set(group.outputs.tolist())]
-        self._columns = [name for group in kept for name in group.columns]
-        outputs = [int(place) for group in kept for place in group.outputs if int(place) in used]
+        self._computed = Computed(kept)
+        outputs = [int(place) for place in self._computed.outputs if int(place) in used]
         self._cuts = {place: Cuts(forest.thresholds(place)) for place in outputs}
         # Every column is an axis even if no tree looks at it: what the model refuses is refused all the same.
         self.axes = [item.axis for item in coded]
-        self.raw = [name for item in coded for name in item.axis.columns if item.axis.continuous] + self._columns
+        self.raw = [name for item in coded for name in item.axis.columns if item.axis.continuous]
+        self.raw += self._computed.columns
         fixed = self._fixed(used - {int(p) for item in coded for p in item.group.outputs} - set(outputs))
-        tables = zip(self._coded, values_of(front, self._coded), strict=True)
+        tables = zip(self._coded, values_of(front, self._coded, self._computed), strict=True)
         values = [GroupValues(item.group.outputs, table) for item, table in tables]
         values += [GroupValues(np.array([place]), _between(cuts.breaks)) for place, cuts in self._cuts.items()]
         self._evaluator = make(forest, values + fixed)
@@ -68,7 +69,7 @@ class ForestTables(Evaluator):
         """Codes of n customers for each group that `make` was given; of one nobody reads if there is none."""
         codes = [encoded.codes(item.axis) for item in self._coded]
         if self._cuts:
-            found = encoded.computed(self._front, self._columns)
+            found = self._computed.of(encoded, self._front)
             codes += [cuts.codes(found[:, place]) for place, cuts in self._cuts.items()]
         codes += [np.zeros(encoded.rows, dtype=np.uint16)] * self._fixed_groups
         return codes or [np.zeros(encoded.rows, dtype=np.uint16)]

@@ -212,7 +212,7 @@ class LeafMasks:
                 last = columns[-1]
                 last.strides = [*(stride * len(masks) for stride in last.strides), 1]
                 last.groups.append(position)
-                last.masks = (last.masks[:, None, :] & masks[None, :, :]).reshape(rows, -1)
+                last.masks = (last.masks[:, None, :] & masks[None, :, :]).reshape(rows, self._trees)
             else:
                 columns.append(_Column([position], [1], masks))
         return columns
