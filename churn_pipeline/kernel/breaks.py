@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import LARGEST, of_rank, rank
+from churn_pipeline.kernel.codes import LARGEST_WHOLE, largest, of_rank, rank
 from churn_pipeline.kernel.front import Front
 from churn_pipeline.kernel.rows import changed
 
@@ -31,7 +31,7 @@ class Crossing:
 
 
 def breaks(front: Front, crossings: Sequence[Crossing]) -> dict[str, npt.NDArray[np.float64]]:
-    """The largest number of each column before each threshold is crossed, found among all doubles there are.
+    """The largest number of each column before each threshold is crossed, found among all its type has.
 
     All thresholds of all columns are bisected side by side: 64 calls of the transformers, whatever their number.
 
@@ -42,20 +42,30 @@ def breaks(front: Front, crossings: Sequence[Crossing]) -> dict[str, npt.NDArray
     outputs = np.concatenate([np.repeat(item.output, len(item.thresholds)) for item in crossings])
     thresholds = np.concatenate([item.thresholds for item in crossings])
     names = list(dict.fromkeys(item.column for item in crossings))
+    kinds = {name: front.base.schema.field(name).type for name in names}
+    whole = np.array([pa.types.is_integer(kinds[item.column]) for item in crossings])
+    whole = np.repeat(whole, [len(item.thresholds) for item in crossings])
+    standing = {name: front.base.column(name).cast(pa.float64()).fill_null(0.0)[0].as_py() for name in names}
 
-    def left(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        standing = {name: front.base.column(name).cast(pa.float64()).fill_null(0.0)[0].as_py() for name in names}
+    def number(places: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+        return np.where(whole, places.astype(np.int64) - LARGEST_WHOLE, of_rank(places))
+
+    def place(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+        return np.where(whole, (numbers + LARGEST_WHOLE).astype(np.uint64), rank(numbers))
+
+    def left(places: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        values = number(places)
         rows = {name: np.where(columns == name, values, standing[name]) for name in names}
-        batch = changed(front.base, {name: pa.array(found) for name, found in rows.items()})
+        batch = changed(front.base, {name: pa.array(found).cast(kinds[name]) for name, found in rows.items()})
         return front.partial(batch, names)[np.arange(len(values)), outputs] <= thresholds
 
-    low = rank(np.full(len(thresholds), -LARGEST))
-    high = rank(np.full(len(thresholds), LARGEST))
-    start, end = left(of_rank(low)), left(of_rank(high))
+    most = np.array([largest(kinds[name]) for name in columns.tolist()], dtype=np.float64)
+    low, high = place(-most), place(most)
+    start, end = left(low), left(high)
     for _ in range(64):
         middle = low + (high - low) // np.uint64(2)
-        same = left(of_rank(middle)) == start
+        same = left(middle) == start
         low, high = np.where(same, middle, low), np.where(same, high, middle)
-    found = of_rank(low)
+    found = number(low)
     crossed = start != end
     return {name: np.unique(found[crossed & (columns == name)]) for name in names}

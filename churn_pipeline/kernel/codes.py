@@ -25,7 +25,10 @@ _SMALL_RANGE = 4_096
 #: Numbers beyond this are left to the model itself: estimators that compute in single precision refuse them.
 LARGEST = 1e30
 
-#: Numbers of every size up to that one.
+#: Whole numbers beyond this are too: as doubles they are no longer apart.
+LARGEST_WHOLE = 2**53
+
+#: Numbers of every size up to the largest.
 FAR = (-LARGEST, -1e12, -1e6, -1e3, -1.0, 0.0, 0.5, 1.0, 1e3, 1e6, 1e12, LARGEST)
 
 _SIGN = np.uint64(1) << np.uint64(63)
@@ -289,12 +292,23 @@ def few_whole(column: pa.Array) -> npt.NDArray[np.float64] | None:
     return np.arange(low, high + 1, dtype=np.float64) if high - low < _SMALL_RANGE else None
 
 
-def out_of_reach(found: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_] | None:
-    """(n,) numbers too large for anyone but the model itself to judge; None if there is none."""
+def largest(kind: pa.DataType) -> float:
+    """The largest number of a column of that type that anyone but the model itself may judge."""
+    if pa.types.is_int32(kind):
+        return 2**31 - 1
+    return LARGEST_WHOLE if pa.types.is_integer(kind) else LARGEST
+
+
+def out_of_reach(found: npt.NDArray[np.float64], most: float = LARGEST) -> npt.NDArray[np.bool_] | None:
+    """(n,) numbers too large for anyone but the model itself to judge; None if there is none.
+
+    Args:
+        most: see `largest`.
+    """
     if not len(found):
         return None
     with np.errstate(invalid="ignore"):
         low, high = np.fmin.reduce(found), np.fmax.reduce(found)
-        if not (low < -LARGEST or high > LARGEST):
+        if not (low < -most or high > most):
             return None
-        return np.abs(found) > LARGEST
+        return np.abs(found) > most

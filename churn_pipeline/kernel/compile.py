@@ -5,7 +5,7 @@ Belongs here: choosing, classifier by classifier. Does not: whether the choice i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -197,11 +197,14 @@ class _Compiler:
             else:
                 computed.append(group)
         found = breaks(front, crossings) if crossings else {}
-        names = [group.columns[0] for group in continuous]
-        axes = [Intervals(name, found.get(name, np.empty(0)), compiled=self._compiled) for name in names]
+        axes = [self._intervals(group.columns[0], found) for group in continuous]
         find_refused(self._estimator, self._model, self._material.base, axes)
         coded += [Coordinate(group, axis) for group, axis in zip(continuous, axes, strict=True)]
         return coded, computed
+
+    def _intervals(self, column: str, found: Mapping[str, npt.NDArray[np.float64]]) -> Intervals:
+        kind = self._material.base.schema.field(column).type
+        return Intervals(column, found.get(column, np.empty(0)), kind, compiled=self._compiled)
 
     def _matrix(self, front: Front, parts: list[Group], rest: Sequence[Any], leaf: Leaf) -> Evaluator:
         coded = [Coordinate(group, axis) for group in parts if (axis := self._axis(front, group)) is not None]
@@ -250,7 +253,9 @@ class _Compiler:
         return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
     def _bisectable(self, front: Front, column: str) -> bool:
-        return pa.types.is_float64(self._material.pools[column].type) and front.monotone(column)
+        pool = self._material.pools[column]
+        many = pa.types.is_float64(pool.type) or (pa.types.is_integer(pool.type) and few_whole(pool) is None)
+        return many and front.monotone(column)
 
 
 def _unchanged(margins: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

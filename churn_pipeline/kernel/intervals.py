@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import LARGEST, MOST_CODES, Axis, Coded, TooManyValues, numbers, of_rank
+from churn_pipeline.kernel.codes import MOST_CODES, Axis, Coded, TooManyValues, largest, numbers, of_rank
 
 #: Cells of equal width between the first break and the last, and breaks in one of them up to which cells pay.
 _CELLS, _MOST_A_CELL = 1 << 14, 8
@@ -26,15 +26,19 @@ class Intervals(Axis):
 
     Args:
         breaks: ascending; code i is what is above break i - 1 and not above break i.
+        kind: the column's type, of whole numbers or doubles.
     """
 
     continuous = True
 
-    def __init__(self, column: str, breaks: npt.NDArray[np.float64], *, compiled: bool = False) -> None:
+    def __init__(
+        self, column: str, breaks: npt.NDArray[np.float64], kind: pa.DataType, *, compiled: bool = False
+    ) -> None:
         super().__init__()
         if len(breaks) + 2 > MOST_CODES:
             raise TooManyValues
         self.columns = (column,)
+        self._whole, self._most = pa.types.is_integer(kind), largest(kind)
         self.breaks = np.ascontiguousarray(breaks)
         self._listed = breaks.tolist()
         self._starts = np.searchsorted(breaks, _first_of_each_stretch()).astype(np.uint16) if compiled else None
@@ -58,11 +62,17 @@ class Intervals(Axis):
         value = record[self.columns[0]]
         if value is None or value != value:
             return len(self._listed) + 1
-        return None if abs(value) > LARGEST else bisect_left(self._listed, value)
+        return None if abs(value) > self._most else bisect_left(self._listed, value)
 
     def values(self, start: int) -> dict[str, list[Any]]:
-        above = np.nextafter(self.breaks[-1], np.inf) if len(self.breaks) else 0.0
-        return {self.columns[0]: [*self.breaks.tolist(), float(above), None][start:]}
+        above = next_to(self.breaks[-1:], 1, whole=self._whole) if len(self.breaks) else np.zeros(1)
+        found = np.concatenate([self.breaks, above])
+        return {self.columns[0]: [*(found.astype(np.int64) if self._whole else found).tolist(), None][start:]}
+
+
+def next_to(numbers: npt.NDArray[np.float64], way: int, *, whole: bool) -> npt.NDArray[np.float64]:
+    """The next numbers up (1) or down (-1)."""
+    return numbers + way if whole else np.nextafter(numbers, way * np.inf)
 
 
 class Cuts:

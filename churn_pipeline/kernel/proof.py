@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from churn_pipeline.kernel.codes import TooManyValues
 from churn_pipeline.kernel.evaluator import Surprise
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.front import quiet
+from churn_pipeline.kernel.intervals import next_to
 from churn_pipeline.kernel.material import Material
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.rows import changed, stacked
@@ -143,8 +145,9 @@ def _neighbours(material: Material, tables: Tables) -> list[pa.RecordBatch]:
     """One customer with every break point of every column, and the numbers next to it, one column at a time."""
     found = []
     for column, points in tables.breaks().items():
-        near = np.unique(np.concatenate([np.nextafter(points, -np.inf), points, np.nextafter(points, np.inf)]))
         kind = material.sample.schema.field(column).type
+        beside = partial(next_to, points, whole=pa.types.is_integer(kind))
+        near = np.unique(np.concatenate([beside(-1), points, beside(1)]))
         if len(near):
             found.append(changed(material.base, {column: pc.cast(pa.array(near), kind)}))
     return found

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import Axis, out_of_reach
+from churn_pipeline.kernel.codes import Axis, largest, out_of_reach
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import TIERS, Evaluator, Surprise
 from churn_pipeline.kernel.explanations.explanation import Explanation, Floats
@@ -137,9 +137,8 @@ class Tables:
     def _leave_out(self, encoded: Encoded, found: Floats) -> dict[int, tuple[str, str]]:
         """Set NaN, along the last axis, where only the estimator can say, and for refused rows; returns those."""
         for name in self._raw:
-            if pa.types.is_integer(encoded.batch.schema.field(name).type):
-                continue  # none of them is that large
-            if (far := out_of_reach(encoded.numbers(name))) is not None:
+            most = largest(encoded.batch.schema.field(name).type)
+            if (far := out_of_reach(encoded.numbers(name), most)) is not None:
                 found[..., far] = np.nan
         refused = self._refused(encoded)
         if refused:

@@ -11,6 +11,7 @@ from churn_pipeline.kernel.codes import (
     Numbers,
     TooManyValues,
     Words,
+    largest,
     of_rank,
     out_of_reach,
     rank,
@@ -82,7 +83,7 @@ def test_a_number_is_in_the_stretch_that_ends_at_the_next_break(breaks, values):
     near = np.concatenate([points, np.nextafter(points, np.inf), np.nextafter(points, -np.inf), values])
     wanted = np.where(np.isnan(near), len(points) + 1, np.searchsorted(points, near))
     for compiled in (False, True) if available() else (False,):
-        axis = Intervals("n", points, compiled=compiled)
+        axis = Intervals("n", points, pa.float64(), compiled=compiled)
         assert axis.look(batch(n=pa.array(near, pa.float64()))).codes().tolist() == wanted.tolist()
 
 
@@ -105,3 +106,9 @@ def test_too_many_words_are_said_to_be_too_many(monkeypatch):
     monkeypatch.setattr("churn_pipeline.kernel.codes.MOST_CODES", 3)
     with pytest.raises(TooManyValues):
         Words("word").look(batch(word=pa.array(list("abcd"))))
+
+
+def test_whole_numbers_are_beyond_reach_where_doubles_no_longer_tell_them_apart():
+    numbers = pa.array([2**53, 2**53 + 2, None, -(2**62)])
+    found = out_of_reach(numbers.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(), largest(numbers.type))
+    assert found is not None and found.tolist() == [False, True, False, True]

@@ -4,6 +4,7 @@ import cloudpickle
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
@@ -34,6 +35,7 @@ from churn_pipeline_tests.kernel.foreign_models import (
     members,
     version,
 )
+from churn_pipeline_tests.kernel.forests.forests import needs_numba
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -219,6 +221,26 @@ def test_a_threshold_that_no_sample_reaches_is_no_wrong_row(classifier):
     plan = make_plan(version(), estimator, sample, {**EXTREMES, "spend": [None], "age": [None]})
     assert np.abs(probabilities(batch, plan) - wanted).max() <= 1e-12
     assert plan.tier in ("linear", "masks")
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_numba)], ids=["numpy", "numba"])
+def test_whole_numbers_in_a_wide_range_are_cut_where_the_trees_cut_them(compiled):
+    def wide(batch: pa.RecordBatch) -> pa.RecordBatch:
+        many = pc.add(pc.multiply(batch.column("visits"), 1_013), pa.array(range(batch.num_rows)))
+        return batch.set_column(batch.schema.get_field_index("visits"), "visits", many)
+
+    train = wide(members(1_500, seed=1))
+    front = ColumnTransformer([("n", StandardScaler(), ["visits"]), ("w", OneHotEncoder(), ["plan"])])
+    estimator = make_pipeline(front, _boosted()).fit(frame(train, INPUTS), labels(train))
+    plan = make_plan(version(), estimator, wide(members(1_000, seed=9)), EXTREMES, compiled=compiled)
+    assert plan.tier == "masks" and len(plan.tables.breaks()["visits"]) > 3
+    odd, batch = [2**62, -(2**62), 2**53, 2**53 + 1, -(2**53) - 1, 0, -1], wide(members(5_000, seed=5))
+    batch = batch.set_column(3, "visits", pa.array([*odd, *batch.column("visits").to_pylist()[len(odd) :]]))
+    wanted = estimator.predict_proba(frame(batch, INPUTS))[:, 1]
+    assert np.abs(probabilities(batch, plan) - wanted).max() <= 1e-12
+    record = batch.slice(20, 1).to_pylist()[0]
+    assert plan.tables.one(record) == pytest.approx(wanted[20], abs=1e-12)
+    assert plan.tables.one({**record, "visits": 2**60}) is None
 
 
 def test_whole_numbers_between_those_of_the_sample_are_no_surprise():
