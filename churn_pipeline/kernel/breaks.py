@@ -40,6 +40,7 @@ def breaks(front: Front, crossings: Sequence[Crossing]) -> dict[str, npt.NDArray
     """
     columns = np.concatenate([np.repeat(item.column, len(item.thresholds)) for item in crossings])
     outputs = np.concatenate([np.repeat(item.output, len(item.thresholds)) for item in crossings])
+    outputs, wanted = np.unique(outputs, return_inverse=True)
     thresholds = np.concatenate([item.thresholds for item in crossings])
     names = list(dict.fromkeys(item.column for item in crossings))
     kinds = {name: front.base.schema.field(name).type for name in names}
@@ -57,7 +58,7 @@ def breaks(front: Front, crossings: Sequence[Crossing]) -> dict[str, npt.NDArray
         values = number(places)
         rows = {name: np.where(columns == name, values, standing[name]) for name in names}
         batch = changed(front.base, {name: pa.array(found).cast(kinds[name]) for name, found in rows.items()})
-        return front.partial(batch, names)[np.arange(len(values)), outputs] <= thresholds
+        return front.partial(batch, names, outputs)[np.arange(len(values)), wanted] <= thresholds
 
     most = np.array([largest(kinds[name]) for name in columns.tolist()], dtype=np.float64)
     low, high = place(-most), place(most)

@@ -31,6 +31,9 @@ from churn_pipeline.kernel.separable import Group, groups
 from churn_pipeline.kernel.structure import Leaf
 from churn_pipeline.kernel.tables import Tables, find_refused
 
+#: What comes before zero and zero itself: between them is nothing else.
+_ZERO = np.array([np.nextafter(0.0, -1.0), 0.0])
+
 #: A column of doubles with no more distinct values than this in the sample is a column of names.
 _FEW = 64
 
@@ -163,9 +166,9 @@ class _Compiler:
             forest = reader(leaf.classifier, leaf.positive)
             if leaf.margin:
                 forest = replace(forest, link=_unchanged)
-            if front.sparse and structure.reads_zero_as_missing(leaf):
-                front = front.with_gaps()
-            coded, computed = self._cut(front, parts, forest)
+            gaps = front.sparse and structure.reads_zero_as_missing(leaf)
+            coded, computed = self._cut(front, parts, forest, _ZERO if gaps else np.zeros(0))
+            front = front.with_gaps() if gaps else front
             for tier, evaluator in (("masks", leaf_masks.LeafMasks), ("walk", tree_walk.TreeWalk)):
                 try:
                     return ForestTables(
@@ -182,8 +185,10 @@ class _Compiler:
             return None
         return None
 
-    def _cut(self, front: Front, parts: list[Group], forest: Forest) -> tuple[list[Coordinate], list[Group]]:
-        """Give every group codes; continuous columns by the thresholds of the trees, if they are monotone."""
+    def _cut(
+        self, front: Front, parts: list[Group], forest: Forest, more: npt.NDArray[np.float64]
+    ) -> tuple[list[Coordinate], list[Group]]:
+        """Give every group codes; continuous columns by the thresholds of the trees, and more, if they are monotone."""
         coded, computed, crossings = [], [], list[Crossing]()
         continuous = []
         for group in parts:
@@ -193,7 +198,8 @@ class _Compiler:
             elif len(group.columns) == 1 and self._bisectable(front, group.columns[0]):
                 continuous.append(group)
                 cuts = [(int(place), forest.thresholds(int(place))) for place in group.outputs]
-                crossings += [Crossing(group.columns[0], place, found) for place, found in cuts if len(found)]
+                cuts = [(place, np.union1d(found, more)) for place, found in cuts if len(found)]
+                crossings += [Crossing(group.columns[0], place, found) for place, found in cuts]
             else:
                 computed.append(group)
         found = breaks(front, crossings) if crossings else {}
@@ -209,6 +215,8 @@ class _Compiler:
     def _matrix(self, front: Front, parts: list[Group], rest: Sequence[Any], leaf: Leaf) -> Evaluator:
         coded = [Coordinate(group, axis) for group in parts if (axis := self._axis(front, group)) is not None]
         computed = [group for group in parts if self._axis(front, group) is None]
+        if not rest and front.sparse and structure.reads_zero_as_missing(leaf):
+            front = front.with_gaps()
         if not any(isinstance(item.axis, Words | Combinations) for item in coded):
             raise NotCompiled("it has no text to look up, and its classifier has no tables")
         return Matrix(front, rest, leaf, coded, computed)

@@ -24,7 +24,7 @@ class Encoded:
         self._coded: dict[int, Coded] = {}
         self._codes: dict[int, npt.NDArray[np.uint16]] = {}
         self._numbers: dict[str, npt.NDArray[np.float64]] = {}
-        self._computed: dict[tuple[int, tuple[str, ...]], npt.NDArray[np.float64]] = {}
+        self._computed: dict[tuple[int, tuple[str, ...], bytes], npt.NDArray[np.float64]] = {}
 
     def coded(self, axis: Axis) -> Coded:
         """Codes of an axis, not multiplied out."""
@@ -44,9 +44,9 @@ class Encoded:
             self._numbers[column] = numbers(self.batch.column(column))
         return self._numbers[column]
 
-    def computed(self, front: Front, columns: Sequence[str]) -> npt.NDArray[np.float64]:
-        """(n, outputs) what the real transformers make of these columns; other outputs are the base customer's."""
-        key = id(front), tuple(columns)
+    def computed(self, front: Front, columns: Sequence[str], outputs: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+        """(n, outputs) what the real transformers make of these columns."""
+        key = id(front), tuple(columns), outputs.tobytes()
         if key not in self._computed:
-            self._computed[key] = front.partial(self.batch.select(front.needs(columns)), columns)
+            self._computed[key] = front.partial(self.batch.select(front.needs(columns)), columns, outputs)
         return self._computed[key]

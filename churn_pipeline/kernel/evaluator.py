@@ -46,7 +46,7 @@ class Computed:
 
     Attributes:
         columns: of the customer.
-        outputs: of the matrix.
+        outputs: of the matrix, group by group.
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:
@@ -55,8 +55,8 @@ class Computed:
         self.outputs = np.concatenate([np.empty(0, np.intp), *(group.outputs for group in groups)])
 
     def of(self, encoded: Encoded, front: Front) -> npt.NDArray[np.float64]:
-        """(n, outputs of the front), right in `outputs`."""
-        return encoded.computed(front, self.columns)
+        """(n, `outputs`)."""
+        return encoded.computed(front, self.columns, self.outputs)
 
 
 def values_of(

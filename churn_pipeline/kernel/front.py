@@ -125,8 +125,10 @@ class Front:
         touched = [block.columns for block in self._blocks if wanted & set(block.columns)]
         return [name for name in self._names if any(name in columns for columns in touched)]
 
-    def partial(self, batch: pa.RecordBatch, columns: Sequence[str]) -> npt.NDArray[np.float64]:
-        """(n, outputs), right where an output depends on `columns` only; elsewhere anything.
+    def partial(
+        self, batch: pa.RecordBatch, columns: Sequence[str], outputs: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float64]:
+        """(n, outputs) those outputs, which depend on `columns` only.
 
         Runs the real transformers of these columns, and no others where the first one sends columns to several.
 
@@ -134,23 +136,28 @@ class Front:
             batch: at least the columns of `needs(columns)`.
         """
         if self._blocks is None:
-            return self.matrix(self._completed(batch))
+            return self.matrix(self._completed(batch))[:, outputs]
         wanted = set(columns)
         touched = [block for block in self._blocks if wanted & set(block.columns)]
+        if len(self.chain) == 1:
+            touched = [block for block in touched if np.isin(outputs, block.outputs).any()]
         kept = [item for item in self.inputs if any(item.name in block.columns for block in touched)]
         found = frame(batch, kept)
-        alone = len(self.chain) == 1
-        width = self._first_of_base.shape[1]
-        # Later steps need whole rows; without any, nobody looks at the other outputs.
-        matrix = np.empty((batch.num_rows, width)) if alone else np.repeat(self._first_of_base, batch.num_rows, axis=0)
         # Not quiet(): that is no business of one thread of several.
         with np.errstate(all="ignore"):
+            if len(self.chain) == 1:
+                matrix = np.empty((batch.num_rows, len(outputs)))
+                for block in touched:
+                    own = np.isin(outputs, block.outputs)
+                    matrix[:, own] = block.transform(found)[:, outputs[own] - block.outputs[0]]
+                return matrix
+            # Later steps need whole rows.
+            after: Any = np.repeat(self._first_of_base, batch.num_rows, axis=0)
             for block in touched:
-                matrix[:, block.outputs] = block.transform(found)
-            after: Any = matrix
+                after[:, block.outputs] = block.transform(found)
             for transformer in self.chain[1:]:
                 after = transformer.transform(after)
-        return structure.dense(after).astype(np.float64, copy=False)
+        return structure.dense(after)[:, outputs].astype(np.float64, copy=False)
 
     @cached_property
     def _first_of_base(self) -> npt.NDArray[np.float64]:
@@ -174,8 +181,10 @@ class _Gappy(Front):
         found = super().matrix(batch)
         return np.where(found == 0, np.nan, found)
 
-    def partial(self, batch: pa.RecordBatch, columns: Sequence[str]) -> npt.NDArray[np.float64]:
-        found = super().partial(batch, columns)
+    def partial(
+        self, batch: pa.RecordBatch, columns: Sequence[str], outputs: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float64]:
+        found = super().partial(batch, columns, outputs)
         return np.where(found == 0, np.nan, found)
 
 

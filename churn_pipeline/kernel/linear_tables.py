@@ -61,8 +61,8 @@ def affine(
     column = group.columns[0]
     kind = front.base.schema.field(column).type
     points = np.unique(np.concatenate([seen[~np.isnan(seen)], far(kind)]))
-    answers = front.partial(changed(front.base, {column: pa.array(points).cast(kind)}), group.columns)
-    real = answers[:, group.outputs] @ weights[group.outputs]
+    answers = front.partial(changed(front.base, {column: pa.array(points).cast(kind)}), group.columns, group.outputs)
+    real = answers @ weights[group.outputs]
     (zero,), (unit,) = np.flatnonzero(points == 0), np.flatnonzero(points == 1e6)
     found = Affine(column, (real[unit] - real[zero]) / 1e6, real[zero], _missing(front, group, weights))
     within = np.abs(found.of(points) - real) <= _AFFINE_WITHIN * np.maximum(1, np.abs(real))
@@ -71,10 +71,10 @@ def affine(
 
 def _missing(front: Front, group: Group, weights: npt.NDArray[np.float64]) -> float:
     try:
-        answers = front.partial(changed(front.base, {group.columns[0]: [None]}), group.columns)
+        answers = front.partial(changed(front.base, {group.columns[0]: [None]}), group.columns, group.outputs)
     except (TypeError, ValueError):
         return np.nan  # refused: such rows go to the estimator, which says so in its own words
-    return float(answers[0, group.outputs] @ weights[group.outputs])
+    return float(answers[0] @ weights[group.outputs])
 
 
 class LinearTables(Evaluator):
@@ -138,8 +138,7 @@ class LinearTables(Evaluator):
         for affine_column in self._affines:
             margin += affine_column.of(encoded.numbers(affine_column.column))
         if self._computed.columns:
-            outputs = self._computed.outputs
-            margin += self._computed.of(encoded, self._front)[:, outputs] @ self._weights[outputs]
+            margin += self._computed.of(encoded, self._front) @ self._weights[self._computed.outputs]
         return margin
 
     def parts(self, encoded: Encoded) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.float64]]]:
@@ -149,9 +148,10 @@ class LinearTables(Evaluator):
             yield item.group.columns, table.take(coded.table).take(coded.index)
         for flat in self._affines:
             yield (flat.column,), flat.of(encoded.numbers(flat.column))
+        first = 0
         for group in self._computed.groups:
-            found = self._computed.of(encoded, self._front)
-            yield group.columns, found[:, group.outputs] @ self._weights[group.outputs]
+            own = slice(first, first := first + len(group.outputs))
+            yield group.columns, self._computed.of(encoded, self._front)[:, own] @ self._weights[group.outputs]
 
     def one(self, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
         if self._computed.columns:

@@ -65,8 +65,7 @@ class Matrix(Evaluator):
             known = table.take(coded.table, axis=0)
             matrix[:, places(item.group.outputs)] = known.take(coded.index[rows], axis=0)
         if computed is not None:
-            outputs = places(self._computed.outputs)
-            matrix[:, outputs] = computed[rows, outputs]
+            matrix[:, places(self._computed.outputs)] = computed[rows]
         return matrix
 
     def _asked(self, matrix: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

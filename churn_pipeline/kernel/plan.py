@@ -126,7 +126,7 @@ def _made(
             break
         if proof.holds:
             return Plan(model, estimator, tables, proof, why)
-        why = f"{_SAID[tables.tier]} differed from it by up to {proof.difference:.2g} when they were tried"
+        why = why or f"{_SAID[tables.tier]} differed from it by up to {proof.difference:.2g} when they were tried"
         if tables.tier == "matrix":
             break
     return Plan(model, estimator, why=why)

@@ -47,6 +47,9 @@ _FORESTS: dict[str, Callable[[Any, int], Forest]] = {
     "RandomForestClassifier": forest_readers.read_forest,
     "DecisionTreeClassifier": forest_readers.read_forest,
     "AdaBoostClassifier": forest_readers.read_ada,
+    "BaggingClassifier": forest_readers.read_bagging,
+    "BalancedBaggingClassifier": forest_readers.read_bagging,
+    "BalancedRandomForestClassifier": forest_readers.read_forest,
     "ExtraTreesClassifier": forest_readers.read_forest,
     "LGBMClassifier": booster_readers.read_lightgbm,
     "XGBClassifier": booster_readers.read_xgboost,
@@ -242,7 +245,9 @@ def _all(transformer: Any, known: frozenset[str]) -> bool:
     if name == "ColumnTransformer":
         return all(_all(part, known) for _, part, _ in transformer.transformers_)
     if name == "FunctionTransformer":
-        return transformer.func is None
+        # A universal function of NumPy takes one number at a time; which are monotone is not looked up.
+        ufunc = isinstance(transformer.func, np.ufunc) and transformer.func.nin == 1 and not transformer.kw_args
+        return transformer.func is None or (ufunc and known is _COLUMNWISE)
     return name in known
 
 

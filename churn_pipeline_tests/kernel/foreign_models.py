@@ -6,6 +6,7 @@ Belongs here: the table and the pipelines, fitted. Does not: what is tested of t
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from imblearn.ensemble import BalancedBaggingClassifier, BalancedRandomForestClassifier
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.pipeline import Pipeline as ImbalancedPipeline
 from lightgbm import LGBMClassifier
@@ -15,6 +16,7 @@ from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
     AdaBoostClassifier,
+    BaggingClassifier,
     ExtraTreesClassifier,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
@@ -222,6 +224,11 @@ MODELS = {
         "masks",
         "masks",
     ),
+    "xgboost_raw": (
+        lambda: make_pipeline(_front("passthrough", sparse_threshold=1), XGBClassifier(n_estimators=15, max_depth=3)),
+        "masks",
+        "masks",
+    ),
     "lightgbm": (
         lambda: make_pipeline(_front(), LGBMClassifier(n_estimators=15, num_leaves=15, verbose=-1)),
         "masks",
@@ -273,6 +280,31 @@ MODELS = {
     "bayes": (lambda: make_pipeline(_front(sparse_threshold=0), GaussianNB()), "matrix", "matrix"),
     "network": (lambda: make_pipeline(_front(), MLPClassifier((8,), max_iter=30, random_state=0)), "matrix", "matrix"),
     "ada": (lambda: make_pipeline(_front(), AdaBoostClassifier(n_estimators=10, random_state=0)), "masks", "masks"),
+    "bagged": (
+        lambda: make_pipeline(
+            _front(),
+            BaggingClassifier(DecisionTreeClassifier(max_depth=5), 10, max_features=0.7, random_state=0),
+        ),
+        "masks",
+        "masks",
+    ),
+    "balanced_bagging": (
+        lambda: make_pipeline(
+            _front(), BalancedBaggingClassifier(DecisionTreeClassifier(max_depth=5), n_estimators=5, random_state=0)
+        ),
+        "masks",
+        "masks",
+    ),
+    "balanced_forest": (
+        lambda: make_pipeline(
+            _front(),
+            BalancedRandomForestClassifier(
+                10, max_depth=4, sampling_strategy="all", replacement=True, bootstrap=False, random_state=0
+            ),
+        ),
+        "masks",
+        "masks",
+    ),
     "tree": (lambda: make_pipeline(_front(), DecisionTreeClassifier(max_depth=5, random_state=0)), "masks", "masks"),
     "stacked_trees": (
         lambda: make_pipeline(

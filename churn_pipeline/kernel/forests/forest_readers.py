@@ -100,6 +100,21 @@ def read_forest(estimator: Any, positive: int) -> Forest:
     return join_trees([_tree(member.tree_, output=positive) for member in members], 0.0, Mean(len(members)))
 
 
+def read_bagging(estimator: Any, positive: int) -> Forest:
+    """Decision trees, each of which sees some of the columns: the mean of their probabilities of class `positive`."""
+    trees = []
+    for member, columns in zip(estimator.estimators_, estimator.estimators_features_, strict=True):
+        steps = [step for _, step in getattr(member, "steps", [("", member)])]
+        tree = steps[-1]
+        # Samplers in front of a tree work while it is fitted only.
+        alone = all(hasattr(step, "fit_resample") for step in steps[:-1])
+        if not alone or not hasattr(tree, "tree_") or len(tree.classes_) != len(estimator.classes_):
+            raise NotReadable("what it bags are no decision trees for all of its classes")
+        found = _tree(tree.tree_, output=positive)
+        trees.append({**found, "feature": np.where(found["feature"] < 0, -1, columns[found["feature"]])})
+    return join_trees(trees, 0.0, Mean(len(trees)))
+
+
 def read_ada(estimator: Any, positive: int) -> Forest:
     """AdaBoost of decision trees for two classes: a tree adds or takes away its weight, by the class it predicts."""
     _two_classes(estimator, positive)

@@ -7,6 +7,7 @@ them (`leaf_masks.py`, `tree_walk.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,10 @@ class ForestTables(Evaluator):
         self._parts = list(coded), list(computed)
         used = set(forest.features)
         self._coded = [item for item in coded if used & set(item.group.outputs.tolist())]
-        kept = [group for group in computed if used & set(group.outputs.tolist())]
+        looked_at = [replace(g, outputs=np.array([p for p in g.outputs if p in used], np.intp)) for g in computed]
+        kept = [group for group in looked_at if len(group.outputs)]
         self._computed = Computed(kept)
-        outputs = [int(place) for place in self._computed.outputs if int(place) in used]
+        outputs = self._computed.outputs.tolist()
         self._cuts = {place: Cuts(forest.thresholds(place)) for place in outputs}
         # Every column is an axis even if no tree looks at it: what the model refuses is refused all the same.
         self.axes = [item.axis for item in coded]
@@ -70,7 +72,7 @@ class ForestTables(Evaluator):
         codes = [encoded.codes(item.axis) for item in self._coded]
         if self._cuts:
             found = self._computed.of(encoded, self._front)
-            codes += [cuts.codes(found[:, place]) for place, cuts in self._cuts.items()]
+            codes += [cuts.codes(found[:, column]) for column, cuts in enumerate(self._cuts.values())]
         codes += [np.zeros(encoded.rows, dtype=np.uint16)] * self._fixed_groups
         return codes or [np.zeros(encoded.rows, dtype=np.uint16)]
 
