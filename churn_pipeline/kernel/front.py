@@ -112,8 +112,8 @@ class Front:
         unknown |= {item.name for item in self.inputs if item.type in _NUMBERS and not self.monotone(item.name)}
         everywhere = np.arange(self.standing.shape[1])
         parts = [(tuple(self._names), everywhere)]
-        if self._blocks is not None and len(self.chain) == 1:
-            parts = [(block.columns, block.outputs) for block in self._blocks]
+        if self._blocks is not None and (handed_on := self._handed_on) is not None:
+            parts = [(block.columns, np.flatnonzero(np.isin(handed_on, block.outputs))) for block in self._blocks]
         found = [(tuple(name for name in self._names if name in unknown & set(names)), out) for names, out in parts]
         return [(columns, outputs) for columns, outputs in found if columns]
 
@@ -139,13 +139,15 @@ class Front:
             return self.matrix(self._completed(batch))[:, outputs]
         wanted = set(columns)
         touched = [block for block in self._blocks if wanted & set(block.columns)]
-        if len(self.chain) == 1:
+        handed_on = self._handed_on
+        if handed_on is not None:
+            outputs = handed_on[outputs]
             touched = [block for block in touched if np.isin(outputs, block.outputs).any()]
         kept = [item for item in self.inputs if any(item.name in block.columns for block in touched)]
         found = frame(batch, kept)
         # Not quiet(): that is no business of one thread of several.
         with np.errstate(all="ignore"):
-            if len(self.chain) == 1:
+            if handed_on is not None:
                 matrix = np.empty((batch.num_rows, len(outputs)))
                 for block in touched:
                     own = np.isin(outputs, block.outputs)
@@ -164,6 +166,18 @@ class Front:
         with quiet():
             found = self.chain[0].transform(frame(self.base, self.inputs))
         return structure.dense(found).astype(np.float64, copy=False)
+
+    @cached_property
+    def _handed_on(self) -> npt.NDArray[np.intp] | None:
+        """Which output of the first transformer each output is; None where later ones do more than select."""
+        places = np.arange(self._first_of_base.shape[1])
+        if not all(structure.selects(step) for step in self.chain[1:]):
+            return None
+        found: Any = places[None, :].astype(np.float64)
+        with quiet():
+            for transformer in self.chain[1:]:
+                found = transformer.transform(found)
+        return structure.dense(found)[0].astype(np.intp)
 
     def _completed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with the base customer's values in the columns it lacks."""

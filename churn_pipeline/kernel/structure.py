@@ -20,16 +20,21 @@ _LIBRARIES = frozenset({"sklearn", "imblearn", "lightgbm", "xgboost"})
 
 _SEARCHES = frozenset({"GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"})
 
+#: Each output is one of the inputs.
+_SELECTORS = frozenset(
+    {
+        "GenericUnivariateSelect", "RFE", "RFECV", "SelectFdr", "SelectFpr", "SelectFromModel", "SelectFwe",
+        "SelectKBest", "SelectPercentile", "VarianceThreshold",
+    }
+)  # fmt: skip
+
 #: Each output is a monotone function of one input column that takes every finite number; in _COLUMNWISE, any function
 #: of one column. What a user's function or class does can be probed but not known, so its columns are evaluated
 #: together, by the real thing.
-_MONOTONE = frozenset(
-    {
-        "Binarizer", "GenericUnivariateSelect", "MaxAbsScaler", "MinMaxScaler", "QuantileTransformer", "RFE", "RFECV",
-        "RobustScaler", "SelectFdr", "SelectFpr", "SelectFromModel", "SelectFwe", "SelectKBest", "SelectPercentile",
-        "SimpleImputer", "StandardScaler", "VarianceThreshold",
-    }
-)  # fmt: skip
+_MONOTONE = _SELECTORS | {
+    "Binarizer", "MaxAbsScaler", "MinMaxScaler", "QuantileTransformer", "RobustScaler", "SimpleImputer",
+    "StandardScaler",
+}  # fmt: skip
 _COLUMNWISE = _MONOTONE | {
     "KBinsDiscretizer", "MissingIndicator", "OneHotEncoder", "OrdinalEncoder", "PowerTransformer", "SplineTransformer",
     "TargetEncoder",
@@ -225,6 +230,11 @@ def columnwise(transformer: Any) -> bool:
 def monotone(transformer: Any) -> bool:
     """Whether each output is known to be a monotone function of one input column."""
     return _all(transformer, _MONOTONE)
+
+
+def selects(transformer: Any) -> bool:
+    """Whether it hands on some of its inputs as they are."""
+    return kind(transformer) in _SELECTORS
 
 
 def affine(transformer: Any) -> bool:
