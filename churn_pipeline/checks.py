@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 
 from churn_pipeline.contract.columns import judge, rules_of
 from churn_pipeline.contract.definition import Contract
+from churn_pipeline.fingerprints import fingerprints
 from churn_pipeline.io_managers.base import TableHandle, TableStore
 from churn_pipeline.io_managers.scored_batches import Ledger
 from churn_pipeline.io_managers.topic_batches import CustomerTopic, TopicState
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.read_ahead import read_ahead
 from churn_pipeline.resources.customer_sources.duplicates import IdRegister
-from churn_pipeline.resources.customer_sources.fingerprints import fingerprints
 from churn_pipeline.resources.model_registry import ModelRegistry
 
 #: How far the share predicted to churn may be from the share at training before it is worth a look.

@@ -19,11 +19,11 @@ import pyarrow as pa
 from churn_pipeline.batches import Batch
 from churn_pipeline.contract.definition import Contract
 from churn_pipeline.contract.validation import RejectLimit, Tally, customers_schema, rejected_schema, validate
+from churn_pipeline.fingerprints import Hashes, Seed, fingerprint_pairs, seeds_of_pairs
 from churn_pipeline.io_managers.base import Rows, TablePart, TableStore
 from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.read_ahead import read_ahead
 from churn_pipeline.resources.customer_sources.base import CustomerSource
-from churn_pipeline.resources.customer_sources.fingerprints import Hashes, Seed, fingerprint_pairs, seeds_of_pairs
 from churn_pipeline.spark.mapping import Workers
 
 

@@ -17,8 +17,8 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
+from churn_pipeline.fingerprints import lasting_fingerprints
 from churn_pipeline.io_managers.table_errors import storage_errors
-from churn_pipeline.resources.customer_sources.fingerprints import lasting_fingerprints
 
 #: Part of the tables on disk: with another number a customer would be in two buckets.
 BUCKETS = 64

@@ -2,12 +2,13 @@
 
 import re
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from churn_pipeline.errors import ScoringError
 from churn_pipeline.spark.mapping import SparkJobFailed, Workers, WorkersDiffer
-from churn_pipeline.spark.repeated_keys import KEYS_PER_BUCKET
+from churn_pipeline.spark.repeated_keys import KEYS_PER_BUCKET, count_keys, spread_keys
 from churn_pipeline.spark.sessions import SparkSettings, close_session, open_session
 
 
@@ -70,6 +71,19 @@ def test_keys_that_come_again_are_counted_over_all_parts(workers):
     for most in (1, 5 * KEYS_PER_BUCKET):
         assert workers.count_repeated(keys, [10, 11, 10], most) == 2 + 2 + 2 + 1
         assert workers.count_repeated(keys, [10], most) == 0
+
+
+def test_a_key_that_comes_again_and_again_is_sent_once_of_each_piece():
+    class Job:
+        def value(self):
+            few, rng = np.full(5_000, 7, np.uint64), np.random.default_rng(1)
+            many = rng.integers(0, 2**63, 5_000).astype(np.uint64)
+            return lambda _: [(np.concatenate([few, many]),) * 2, (few, few)], [0]
+
+    sent = list(spread_keys(Job(), 10, iter([pa.record_batch({"number": [0]})])))
+    assert sum(len(keys) for batch in sent for keys in batch["keys"].to_pylist()) == 16 * (5_001 + 1)
+    (counted,) = count_keys(iter(sent))
+    assert counted["repeated"].to_pylist() == [2 * 5_000 - 1]
 
 
 def test_workers_with_another_python_are_told_apart_from_work_that_failed(spark):

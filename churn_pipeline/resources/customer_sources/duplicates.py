@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from churn_pipeline.errors import UsageError
+from churn_pipeline.fingerprints import fingerprint_pairs, repeated
 from churn_pipeline.resources.customer_sources.base import ROWS_PER_CHUNK
-from churn_pipeline.resources.customer_sources.fingerprints import fingerprint_pairs
 
 Policy = Literal["keep", "last", "reject"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -80,7 +80,7 @@ class IdRegister:
 
     def repeated(self) -> int:
         """Rows whose id an earlier row has."""
-        return sum(int(same.sum()) for _, same in self._sorted())
+        return sum(repeated(first, second) for first, second, _ in self._buckets())
 
     def superseded(self, policy: Policy) -> npt.NDArray[np.int64]:
         """Places, ascending, of the rows the policy rejects: all but the last of an id, or all that share one."""

@@ -1,13 +1,16 @@
 """Fingerprints: equal for equal texts, different for different ones, however the texts are stored."""
 
+import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn_pipeline.resources.customer_sources.fingerprints import (
+from churn_pipeline.fingerprints import (
     fingerprint_pairs,
     fingerprints,
     lasting_fingerprints,
+    repeated,
 )
 
 LASTING = [16997703321466460282, 11818299549563470787, 10477271006319903606]
@@ -46,3 +49,10 @@ def test_a_missing_text_counts_as_empty_and_another_number_gives_other_hashes():
     first, second = fingerprint_pairs(texts)
     assert first[0] == first[1] != first[2]
     assert not (first == second).any()
+
+
+@pytest.mark.parametrize("n", [0, 1, 1_000])
+def test_pairs_count_as_repeated_after_an_equal_one_and_not_if_only_one_half_is_equal(n):
+    rng = np.random.default_rng(n)
+    first, second = rng.integers(0, 40, n).astype(np.uint64), rng.integers(0, 40, n).astype(np.uint64)
+    assert repeated(first, second) == n - len(set(zip(first.tolist(), second.tolist(), strict=True)))
