@@ -183,7 +183,7 @@ def current_churn_scores_hold_each_customer_once(
     """No customer has two current scores."""
     whole = table_store.open(current_churn_scores.table)
     customers = 0
-    with closing(IdRegister()) as register:
+    with closing(IdRegister(places=False)) as register:
         for batch in _rows(whole, [contract.id.column]) if whole else ():
             customers += batch.num_rows
             register.add(batch.column(0))

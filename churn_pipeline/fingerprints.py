@@ -79,7 +79,7 @@ def _hashed(texts: pa.Array, seeds: Sequence[Seed]) -> list[Hashes]:
         return [hashes[codes] for hashes in of_words]
     starts, lengths, data = _bytes_of(texts.cast(pa.string()).fill_null(""))
     found = [lengths.astype(np.uint64) ^ seed for seed, _ in seeds]
-    shortest = int(lengths.min(initial=0))
+    shortest = int(lengths.min()) if len(lengths) else 0
     for done in range(0, int(lengths.max(initial=0)), _WORD):
         # Ids mostly have the same length: then there is nothing to select.
         rows = slice(None) if done < shortest else np.flatnonzero(lengths > done)
@@ -87,8 +87,12 @@ def _hashed(texts: pa.Array, seeds: Sequence[Seed]) -> list[Hashes]:
         if shortest < done + _WORD:
             words &= _KEPT[np.minimum(lengths[rows] - done, _WORD)]
         for hashes, (_, factor) in zip(found, seeds, strict=True):
-            hashes[rows] = _mixed(hashes[rows] ^ words, factor)
-    return [_mixed(hashes, factor) for hashes, (_, factor) in zip(found, seeds, strict=True)]
+            if isinstance(rows, slice):
+                hashes ^= words
+                _mix(hashes, factor)
+            else:
+                hashes[rows] = _mix(hashes[rows] ^ words, factor)
+    return [_mix(hashes, factor) for hashes, (_, factor) in zip(found, seeds, strict=True)]
 
 
 def _bytes_of(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
@@ -113,11 +117,14 @@ def _words_at(data: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> Has
     return found
 
 
-def _mixed(hashes: Hashes, factor: np.uint64) -> Hashes:
-    """Every bit of a number spread over all of them; no two numbers become one."""
+def _mix(hashes: Hashes, factor: np.uint64) -> Hashes:
+    """Spread every bit of the numbers over all of their bits, in place; no two numbers become one."""
+    shifted = np.empty_like(hashes)  # one for all steps: fresh memory costs more than what is done in it
     for shift in (32, 29):
-        hashes = (hashes ^ (hashes >> np.uint64(shift))) * factor
-    return hashes ^ (hashes >> np.uint64(32))
+        hashes ^= np.right_shift(hashes, np.uint64(shift), out=shifted)
+        hashes *= factor
+    hashes ^= np.right_shift(hashes, np.uint64(32), out=shifted)
+    return hashes
 
 
 @cache

@@ -65,7 +65,7 @@ class Reading:
         repeated = size = 0
         # Parsing, judging and writing are a thread each.
         with (
-            closing(IdRegister()) as register,
+            closing(IdRegister(places=False)) as register,
             closing(read_ahead(self._source.read(batch, contract), depth=2)) as ahead,
         ):
             for found in ahead:

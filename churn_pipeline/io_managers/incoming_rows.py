@@ -14,6 +14,9 @@ from churn_pipeline.io_managers.base import ROWS_PER_BATCH, Rows
 from churn_pipeline.io_managers.table_errors import UnsupportedColumn
 from churn_pipeline.read_ahead import read_ahead
 
+#: One word's place in its dictionary, for as many rows as there are at once.
+_ZEROS = pa.repeat(pa.scalar(0, pa.int32()), ROWS_PER_BATCH)
+
 
 def table_schema(rows: Rows, location: str) -> pa.Schema:
     """Schema of a table that holds `rows`: their columns, all nullable, then `batch_id` and `batch_date`.
@@ -46,7 +49,7 @@ def incoming(rows: Rows) -> Generator[pa.RecordBatch]:
 
 
 def _labelled(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:
-    ids = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows), [rows.batch.id])
+    ids = pa.DictionaryArray.from_arrays(_ZEROS.slice(0, batch.num_rows), [rows.batch.id])
     dates = pa.repeat(pa.scalar(rows.batch.date, pa.date32()), batch.num_rows)
     columns = [*batch.select(rows.schema.names).columns, ids, dates]
     names = [*rows.schema.names, "batch_id", "batch_date"]

@@ -22,7 +22,8 @@ Policy = Literal["keep", "last", "reject"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 Row = npt.NDArray[np.uint64]
-Records = tuple[Row, Row, Row]
+#: First hash, second hash, and place where that is wanted: of each a column an id.
+Records = tuple[Row, ...]
 
 _BUCKETS = 64
 #: Ids kept in memory before they go to disk by bucket: 6 MB.
@@ -46,12 +47,14 @@ def policy_of(text: str) -> Policy:
 
 
 class IdRegister:
-    """Remembers every id of a batch by two hashes and place.
+    """Remembers every id of a batch by two hashes.
 
-    What is remembered of ids are three rows (first hash, second hash, place) with a column an id.
+    Args:
+        places: whether to remember also which row it is, which `superseded` needs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, places: bool) -> None:
+        self._places = places
         self._files: list[IO[bytes]] = []
         # Of each file, the columns of each array in it.
         self._counts: list[list[int]] = []
@@ -69,18 +72,19 @@ class IdRegister:
     def _hash(self) -> None:
         ids = pa.concat_arrays(self._new) if len(self._new) > 1 else self._new[0]
         self._new = []
-        places = np.arange(self._seen, self._seen + len(ids), dtype=np.uint64)
+        places = np.arange(self._seen, self._seen + len(ids), dtype=np.uint64) if self._places else None
         self._seen += len(ids)
         if ids.null_count:
-            places = places[ids.is_valid().to_numpy(zero_copy_only=False)]
+            places = None if places is None else places[ids.is_valid().to_numpy(zero_copy_only=False)]
             ids = ids.drop_null()
-        self._waiting.append((*fingerprint_pairs(ids), places))
-        if sum(len(places) for *_, places in self._waiting) >= _IN_MEMORY:
+        pairs = fingerprint_pairs(ids)
+        self._waiting.append(pairs if places is None else (*pairs, places))
+        if sum(len(first) for first, *_ in self._waiting) >= _IN_MEMORY:
             self._to_disk()
 
     def repeated(self) -> int:
         """Rows whose id an earlier row has."""
-        return sum(repeated(first, second) for first, second, _ in self._buckets())
+        return sum(repeated(first, second) for first, second, *_ in self._buckets())
 
     def superseded(self, policy: Policy) -> npt.NDArray[np.int64]:
         """Places, ascending, of the rows the policy rejects: all but the last of an id, or all that share one."""
@@ -123,8 +127,8 @@ class IdRegister:
         for file, counts in zip(self._files, self._counts, strict=True):
             file.seek(0)
             values = np.frombuffer(file.read(), np.uint64)
-            edges = 3 * np.cumsum(counts)[:-1]
-            yield _joined([(*part.reshape(3, -1),) for part in np.split(values, edges)])
+            rows = 3 if self._places else 2
+            yield _joined([(*part.reshape(rows, -1),) for part in np.split(values, rows * np.cumsum(counts)[:-1])])
 
     def _sorted(self) -> Iterator[tuple[Row, npt.NDArray[np.bool_]]]:
         """Places of ids that may be shared, a bucket at a time, by id and then by place.
@@ -145,13 +149,12 @@ class IdRegister:
 
 
 def _joined(parts: list[Records]) -> Records:
-    first, second, places = (np.concatenate(rows) for rows in zip(*parts, strict=True))
-    return first, second, places
+    return tuple(np.concatenate(rows) for rows in zip(*parts, strict=True))
 
 
 def superseded_by(policy: Policy, ids: Iterable[pa.Array]) -> Callable[[int], npt.NDArray[np.bool_]]:
     """Read all ids once, then answer, stretch by stretch in the same order, which of the next n rows are rejected."""
-    register = IdRegister()
+    register = IdRegister(places=True)
     try:
         for part in ids:
             register.add(part)
