@@ -110,10 +110,10 @@ class Front:
         """
         unknown = {name for columns in self.together() for name in columns}
         unknown |= {item.name for item in self.inputs if item.type in _NUMBERS and not self.monotone(item.name)}
-        everywhere = np.arange(self.standing.shape[1])
-        parts = [(tuple(self._names), everywhere)]
-        if self._blocks is not None and (handed_on := self._handed_on) is not None:
-            parts = [(block.columns, np.flatnonzero(np.isin(handed_on, block.outputs))) for block in self._blocks]
+        if self._blocks is None or (handed_on := self._handed_on) is None:
+            # Which of the columns decides an output is not known either.
+            return [(tuple(self._names), np.arange(self.standing.shape[1]))] if unknown else []
+        parts = [(block.columns, np.flatnonzero(np.isin(handed_on, block.outputs))) for block in self._blocks]
         found = [(tuple(name for name in self._names if name in unknown & set(names)), out) for names, out in parts]
         return [(columns, outputs) for columns, outputs in found if columns]
 

@@ -39,13 +39,16 @@ class Affine:
     offset: float
     missing: float
 
-    def of(self, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """(n,) contributions."""
-        added = found * self.slope
+    def of(self, found: npt.NDArray[np.float64], out: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.float64]:
+        """(n,) contributions.
+
+        Args:
+            out: where to put them.
+        """
+        added = np.multiply(found, self.slope, out=out)
         added += self.offset
-        gaps = np.isnan(added)
-        if gaps.any():
-            added[gaps & np.isnan(found)] = self.missing
+        if np.isnan(added.sum()):
+            added[np.isnan(found)] = self.missing
         return added
 
 
@@ -136,7 +139,7 @@ class LinearTables(Evaluator):
             np.take(table, index, out=added, mode="clip")
             margin += added
         for affine_column in self._affines:
-            margin += affine_column.of(encoded.numbers(affine_column.column))
+            margin += affine_column.of(encoded.numbers(affine_column.column), added)
         if self._computed.columns:
             margin += self._computed.of(encoded, self._front) @ self._weights[self._computed.outputs]
         return margin

@@ -137,8 +137,10 @@ class Tables:
     def _leave_out(self, encoded: Encoded, found: Floats) -> dict[int, tuple[str, str]]:
         """Set NaN, along the last axis, where only the estimator can say, and for refused rows; returns those."""
         for name in self._raw:
-            most = largest(encoded.batch.schema.field(name).type)
-            if (far := out_of_reach(encoded.numbers(name), most)) is not None:
+            kind = encoded.batch.schema.field(name).type
+            if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+                continue
+            if (far := out_of_reach(encoded.numbers(name), largest(kind))) is not None:
                 found[..., far] = np.nan
         refused = self._refused(encoded)
         if refused:

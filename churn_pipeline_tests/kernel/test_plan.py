@@ -9,9 +9,17 @@ import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import AdaBoostClassifier, StackingClassifier
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import Binarizer, FunctionTransformer, KBinsDiscretizer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    Binarizer,
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    OneHotEncoder,
+    StandardScaler,
+)
 
 from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.codes import TooManyValues
@@ -177,21 +185,22 @@ def test_an_interaction_that_no_sample_shows_is_no_wrong_row():
         assert np.abs(probabilities(some, plan) - wanted).max() <= 1e-12
 
 
-def _behind(*numbers, classifier):
+def _behind(*numbers, classifier, after="passthrough"):
     """A classifier behind transformers of number columns, and the plans as words."""
     words = ("words", OneHotEncoder(handle_unknown="ignore"), ["plan"])
     train = members(1_500, seed=1)
     numbers = [(f"numbers{place}", *item) for place, item in enumerate(numbers)]
-    model = make_pipeline(ColumnTransformer([*numbers, words]), classifier)
+    model = make_pipeline(ColumnTransformer([*numbers, words]), after, classifier)
     return model.fit(frame(train, INPUTS), labels(train))
 
 
 @pytest.mark.parametrize("only_matrix", [False, True], ids=["own tables", "matrix"])
 @pytest.mark.parametrize("classifier", [_logistic(), _boosted()], ids=["linear", "trees"])
 @pytest.mark.parametrize("values", [2, 1_000], ids=["few values", "continuous"])
-def test_stretches_of_a_column_that_no_sample_reaches_are_no_wrong_row(classifier, values, only_matrix):
+@pytest.mark.parametrize("after", ["passthrough", MaxAbsScaler(), VarianceThreshold()], ids=["", "scaled", "selected"])
+def test_stretches_of_a_column_that_no_sample_reaches_are_no_wrong_row(classifier, values, after, only_matrix):
     bins = make_pipeline(SimpleImputer(), KBinsDiscretizer(6, quantile_method="averaged_inverted_cdf"))
-    estimator = _behind((bins, ["spend", "months"]), classifier=classifier)
+    estimator = _behind((bins, ["spend", "months"]), classifier=classifier, after=after)
     sample, edges = members(1_000, seed=9), np.linspace(0.0, 1.0, values)
     for name in ("spend", "months"):
         odd = pa.array(np.where(np.arange(1_000) % 2, 0.5, 900.0) + np.resize(edges, 1_000))

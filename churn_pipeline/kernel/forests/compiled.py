@@ -38,64 +38,100 @@ def _lowest_bit(_context, _word):
     return types.uint64(types.uint64), generate
 
 
-@kept
-def _leaf_sums(possible, values, per, bits, start):
-    """Margins of four rows at once, as each addition waits for the one before it, from their masks (4, words)."""
-    s0 = s1 = s2 = s3 = start
-    leaf = np.uint64(0)
-    for w in range(np.uint64(possible.shape[1])):
-        p0, p1, p2, p3 = possible[0, w], possible[1, w], possible[2, w], possible[3, w]
-        for k in range(per):
-            shift = k * bits
-            s0 += values[leaf + _lowest_bit(p0 >> shift)]
-            s1 += values[leaf + _lowest_bit(p1 >> shift)]
-            s2 += values[leaf + _lowest_bit(p2 >> shift)]
-            s3 += values[leaf + _lowest_bit(p3 >> shift)]
-            leaf += bits
-    return s0, s1, s2, s3
+@intrinsic
+def _lower_bits(_context, number):
+    """How many bits are off below the lowest that is on, which processors count for many numbers at once."""
+
+    def generate(_context, builder, _signature, arguments):
+        (value,) = arguments
+        return builder.ctpop(builder.and_(builder.not_(value), builder.sub(value, ir.Constant(value.type, 1))))
+
+    return number(number), generate
+
+
+@intrinsic
+def _both(_context, one, other):
+    """Bits that are on in two numbers of one type, in that type: numba would make 64 bits of it."""
+
+    def generate(_context, builder, _signature, arguments):
+        return builder.and_(*arguments)
+
+    return (one(one, other), generate) if one == other else None
 
 
 @kept
-def mask_margins(codes, order, places, place_starts, column_starts, words, values, bits, start, out):
+def _leaf_numbers(masks, width, at, row, possible, leaf):
+    """The leaf of a row in each tree, from the masks of its columns: four at once, as what they join is read again."""
+    last = at.shape[0] - 4
+    for c in range(0, last + 1, 4):
+        i, j = np.uint64(at[c, row]) * width, np.uint64(at[c + 1, row]) * width
+        k, m = np.uint64(at[c + 2, row]) * width, np.uint64(at[c + 3, row]) * width
+        if c == last:
+            for w in range(width):
+                leaf[w] = _lower_bits(
+                    _both(possible[w], _both(_both(masks[i + w], masks[j + w]), _both(masks[k + w], masks[m + w])))
+                )
+        elif c == 0:
+            for w in range(width):
+                possible[w] = _both(_both(masks[i + w], masks[j + w]), _both(masks[k + w], masks[m + w]))
+        else:
+            for w in range(width):
+                possible[w] &= _both(_both(masks[i + w], masks[j + w]), _both(masks[k + w], masks[m + w]))
+
+
+@kept
+def _leaf_sums(leaf, values, most, start):
+    """Margins of eight rows at once, as each addition waits for the one before it, from their leaves (8, trees)."""
+    a = b = c = d = e = f = g = h = start
+    tree = np.uint64(0)
+    for t in range(leaf.shape[1]):
+        a += values[tree + leaf[0, t]]
+        b += values[tree + leaf[1, t]]
+        c += values[tree + leaf[2, t]]
+        d += values[tree + leaf[3, t]]
+        e += values[tree + leaf[4, t]]
+        f += values[tree + leaf[5, t]]
+        g += values[tree + leaf[6, t]]
+        h += values[tree + leaf[7, t]]
+        tree += most
+    return a, b, c, d, e, f, g, h
+
+
+@kept
+def mask_margins(codes, order, places, place_starts, column_starts, masks, values, start, out):
     """Margins by leaf masks.
 
     Args:
         codes: (groups, n) uint16.
         order: groups in the order of `places`.
-        places: code → share of a row number in `words`, all groups one after the other.
+        places: code → share of a row number in `masks`, all groups one after the other.
         place_starts: (groups) where the places of a group start.
         column_starts: (columns + 1) which groups share a row of masks.
-        words: (rows, words) uint64 holding the masks of 64 / `bits` trees each, the first tree lowest.
-        values: leaf values, `bits` a tree.
+        masks: (rows, trees) of unsigned numbers; in the last row all bits are on.
+        values: leaf values, as many a tree as a mask has bits.
         start: margin before the first tree, in the dtype of `values`.
         out: (n) margins.
     """
-    columns, width = np.uint64(len(column_starts) - 1), np.uint64(words.shape[1])
-    per, bits = np.uint64(64 // bits), np.uint64(bits)
-    at = np.zeros((len(column_starts) - 1, _BLOCK), np.uint32)
-    possible = np.empty((4, words.shape[1]), np.uint64)
+    columns, width = len(column_starts) - 1, np.uint64(masks.shape[1])
+    flat, most = masks.ravel(), np.uint64(8 * masks.itemsize)
+    # Columns that make their number a multiple of four have the last row throughout.
+    at = np.full((-(-columns // 4) * 4, _BLOCK), len(masks) - 1, np.uint32)
+    possible, leaf = np.full(width, flat[-1], masks.dtype), np.zeros((8, width), np.uint8)
     for block in range(0, codes.shape[1], _BLOCK):
         rows = min(_BLOCK, codes.shape[1] - block)
-        at[:, :rows] = 0
         for c in range(columns):
-            mine = at[c]
-            for g in range(column_starts[c], column_starts[c + np.uint64(1)]):
+            mine = at[c, :rows]
+            mine[:] = 0
+            for g in range(column_starts[c], column_starts[c + 1]):
                 place, theirs = places[place_starts[g] :], codes[order[g], block : block + rows]
                 for r in range(rows):
                     mine[r] += place[theirs[r]]
-        # Past the end of the last four stand rows of an earlier block.
-        for first in range(0, rows, 4):
-            for r in range(np.uint64(4)):
-                mine, row = possible[r], np.uint64(first) + r
-                mask = words[at[0, row]]
-                for w in range(width):
-                    mine[w] = mask[w]
-                for c in range(np.uint64(1), columns):
-                    mask = words[at[c, row]]
-                    for w in range(width):
-                        mine[w] &= mask[w]
-            sums = _leaf_sums(possible, values, per, bits, start)
-            for r in range(min(4, rows - first)):
+        for first in range(0, rows, 8):
+            # Past the end of the last eight stand rows of an earlier block.
+            for r in range(8):
+                _leaf_numbers(flat, width, at, first + r, possible, leaf[r])
+            sums = _leaf_sums(leaf, values, most, start)
+            for r in range(min(8, rows - first)):
                 out[block + first + r] = sums[r]
 
 

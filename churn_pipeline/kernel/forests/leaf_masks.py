@@ -127,7 +127,8 @@ class LeafMasks:
             if self._compiled:
                 from churn_pipeline.kernel.forests.compiled import mask_margins
 
-                mask_margins(matrix, *self._arguments, margins)
+                *where, words, values, start = self._arguments
+                mask_margins(matrix, *where, words.view(f"<u{self._bits // 8}"), values, start, margins)
             else:
                 self._margins(matrix, margins)
         else:
@@ -238,7 +239,9 @@ class LeafMasks:
         column_starts = np.cumsum([0, *(len(column.groups) for column in columns)])
         for column, start in enumerate(column_starts[:-1]):
             places[start] = places[start] + first[column]  # a column's rows come after those of the ones before
-        words = np.concatenate([column.masks for column in columns])
+        # The last row leaves every leaf possible.
+        everything = np.full_like(columns[0].masks[:1], np.iinfo(columns[0].masks.dtype).max)
+        words = np.concatenate([*(column.masks for column in columns), everything])
         return (
             np.array(order, dtype=np.uint64),
             np.concatenate(places).astype(np.uint32),
@@ -246,7 +249,6 @@ class LeafMasks:
             column_starts.astype(np.uint64),
             np.ascontiguousarray(words).view("<u8"),
             self._values.ravel(),
-            self._bits,
             self._forest.total.type(self._forest.start),
         )
 
