@@ -282,8 +282,7 @@ MODELS = {
     "ada": (lambda: make_pipeline(_front(), AdaBoostClassifier(n_estimators=10, random_state=0)), "masks", "masks"),
     "bagged": (
         lambda: make_pipeline(
-            _front(),
-            BaggingClassifier(DecisionTreeClassifier(max_depth=5), 10, max_features=0.7, random_state=0),
+            _front(), BaggingClassifier(DecisionTreeClassifier(max_depth=5), max_features=0.7, random_state=0)
         ),
         "masks",
         "masks",
