@@ -61,7 +61,7 @@ class _Case:
 
     def plan(self, *, compiled: bool) -> Plan:
         contract = Contract.load("telco")
-        sample, ends = reference_sample(contract), extremes(contract)
+        sample, ends = reference_sample(contract, whole_range=True), extremes(contract)
         return make_plan(self.version, self.pipeline, sample, ends, compiled=compiled)
 
     def by_estimator(self) -> npt.NDArray[np.float64]:

@@ -51,7 +51,7 @@ def _kernel(rows: int) -> list[Line]:
     for estimator, target in _TARGETS.items():
         with tempfile.TemporaryDirectory(prefix="churn-bench-") as folder:
             version, pipeline = samples.registered(samples.deployment(Path(folder), estimator))
-        plan = make_plan(version, pipeline, reference_sample(contract), extremes(contract))
+        plan = make_plan(version, pipeline, reference_sample(contract, whole_range=True), extremes(contract))
         found = [reasons(batch, plan, _TOP) for batch in batches]  # warms up
         assert all(part.known.all() for part in found), "some customers have no reasons"
         taken = []

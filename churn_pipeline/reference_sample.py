@@ -26,15 +26,18 @@ _WIDE = 1_000_000.0
 _UNSEEN = "a value nobody has seen"
 
 
-def reference_sample(contract: Contract, rows: int = _ROWS) -> pa.RecordBatch:
+def reference_sample(contract: Contract, rows: int = _ROWS, *, whole_range: bool = False) -> pa.RecordBatch:
     """Customers that keep the contract, as the validator hands them on; the same ones each time.
 
-    Numbers of every other customer are spread over all that the contract allows.
+    Args:
+        whole_range: spread the numbers of every other customer over all that the contract allows. Such customers try a
+            model; what is said of them is not what it would say of anybody's.
     """
     # Not above: the definitions reach this module, and making rows takes pandas, a fifth of their import.
     from churn_pipeline.sample import sample
 
-    table = _spread(sample(contract, rows, seed=_SEED), contract).combine_chunks()
+    table = sample(contract, rows, seed=_SEED)
+    table = (_spread(table, contract) if whole_range else table).combine_chunks()
     found = SourceRows(table.to_batches()[0], "made up", pa.array(range(1, rows + 1), pa.int64()))
     return validate(found, contract, datetime(2026, 1, 1, tzinfo=UTC)).customers
 

@@ -94,7 +94,7 @@ def _plan(model: Any, path: str) -> Plan | None:
     names = class_names(getattr(model, "feature_names_in_", None))
     if set(names) != set(contract.features):
         return None
-    batch = reference_sample(contract)
+    batch = reference_sample(contract, whole_range=True)
     inputs = tuple(ModelInput(name, type_of(batch.schema.field(name).type)) for name in names)
     return make_plan(version_of(model, path, inputs), model, batch, extremes(contract))
 

@@ -72,7 +72,7 @@ class Plans:
         return float(np.nanmax(np.abs(ours - theirs)))
 
     def _make(self, version: ModelVersion, estimator: Any) -> Plan:
-        sample = as_signature(reference_sample(self._contract), version.inputs)
+        sample = as_signature(reference_sample(self._contract, whole_range=True), version.inputs)
         example = self._registry.example(version)
         if example is not None and example.num_rows:
             sample = stacked([as_signature(example, version.inputs), sample])
