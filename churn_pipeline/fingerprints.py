@@ -59,17 +59,22 @@ def fingerprint_pairs(texts: pa.Array, seeds: tuple[Seed, Seed] | None = None) -
     return first, second
 
 
-def repeated(first: Hashes, second: Hashes) -> int:
-    """How many of n pairs of hashes come after an equal one."""
+def shared(first: Hashes) -> npt.NDArray[np.bool_] | None:
+    """(n,) which of the hashes come more than once; None if none does."""
     # Most come once, and one number is sorted twenty times faster than a pair.
     ranked = np.sort(first)
-    shared = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
-    if not len(shared):
+    twice = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
+    return np.isin(first, twice) if len(twice) else None
+
+
+def repeated(first: Hashes, second: Hashes) -> int:
+    """How many of n pairs of hashes come after an equal one."""
+    if (suspects := shared(first)) is None:
         return 0
-    suspects = np.isin(first, shared)
-    order = np.lexsort([second[suspects], first[suspects]])
-    one, other = first[suspects][order], second[suspects][order]
-    return int(((one[1:] == one[:-1]) & (other[1:] == other[:-1])).sum())
+    first, second = first[suspects], second[suspects]
+    order = np.lexsort([second, first])
+    first, second = first[order], second[order]
+    return int(((first[1:] == first[:-1]) & (second[1:] == second[:-1])).sum())
 
 
 def _hashed(texts: pa.Array, seeds: Sequence[Seed]) -> list[Hashes]:

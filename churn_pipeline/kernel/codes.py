@@ -277,6 +277,11 @@ def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
     return (column.fill_null(np.nan) if column.null_count else column).to_numpy(zero_copy_only=False)
 
 
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of that type holds numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
 def far(kind: pa.DataType) -> npt.NDArray[np.float64]:
     """`FAR`, as far as a column of that type can hold it."""
     points = np.array(FAR)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.breaks import Crossing, breaks
-from churn_pipeline.kernel.codes import Axis, Combinations, Numbers, TooManyValues, Words, few_whole, numbers
+from churn_pipeline.kernel.codes import Axis, Combinations, Numbers, TooManyValues, Words, few_whole, is_number, numbers
 from churn_pipeline.kernel.evaluator import Coordinate, Evaluator, Surprise
 from churn_pipeline.kernel.forests.forest import Forest, NotReadable
 from churn_pipeline.kernel.forests.forest_tables import ForestTables
@@ -166,7 +166,7 @@ class _Compiler:
             forest = reader(leaf.classifier, leaf.positive)
             if leaf.margin:
                 forest = replace(forest, link=_unchanged)
-            gaps = front.sparse and structure.reads_zero_as_missing(leaf)
+            gaps = _has_gaps(front, leaf)
             coded, computed = self._cut(front, parts, forest, _ZERO if gaps else np.zeros(0))
             front = front.with_gaps() if gaps else front
             for tier, evaluator in (("masks", leaf_masks.LeafMasks), ("walk", tree_walk.TreeWalk)):
@@ -195,7 +195,7 @@ class _Compiler:
             axis = self._axis(front, group)
             if axis is not None:
                 coded.append(Coordinate(group, axis))
-            elif len(group.columns) == 1 and self._bisectable(front, group.columns[0]):
+            elif self._continuous(front, group):
                 continuous.append(group)
                 cuts = [(int(place), forest.thresholds(int(place))) for place in group.outputs]
                 cuts = [(place, np.union1d(found, more)) for place, found in cuts if len(found)]
@@ -215,7 +215,7 @@ class _Compiler:
     def _matrix(self, front: Front, parts: list[Group], rest: Sequence[Any], leaf: Leaf) -> Evaluator:
         coded = [Coordinate(group, axis) for group in parts if (axis := self._axis(front, group)) is not None]
         computed = [group for group in parts if self._axis(front, group) is None]
-        if not rest and front.sparse and structure.reads_zero_as_missing(leaf):
+        if not rest and _has_gaps(front, leaf):
             front = front.with_gaps()
         if not any(isinstance(item.axis, Words | Combinations) for item in coded):
             raise NotCompiled("it has no text to look up, and its classifier has no tables")
@@ -223,16 +223,13 @@ class _Compiler:
 
     def _axis(self, front: Front, group: Group) -> Axis | None:
         """Codes for a group of columns whose values are few; None for anything continuous."""
-        if not group.seen or (len(group.columns) == 1 and self._bisectable(front, group.columns[0])):
-            return None
-        return self._axes.get(group.columns)
+        return self._axes.get(group.columns) if group.seen and not self._continuous(front, group) else None
 
     def _make_axes(self, front: Front, parts: list[Group]) -> None:
         """Make the axes of all groups that have one, and ask the estimator about all their values at once."""
         new: dict[tuple[str, ...], Axis] = {}
         for group in parts:
-            continuous = len(group.columns) == 1 and self._bisectable(front, group.columns[0])
-            if group.columns in self._axes or continuous or not group.seen:
+            if group.columns in self._axes or not group.seen or self._continuous(front, group):
                 continue
             with suppress(TooManyValues):
                 if (made := self._made_axis(group)) is not None:
@@ -257,13 +254,20 @@ class _Compiler:
         return Numbers(name, np.unique(numbers(pool.drop_null()))) if few else None
 
     def _is_number(self, column: str) -> bool:
-        kind = self._material.pools[column].type
-        return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        return is_number(self._material.pools[column].type)
 
-    def _bisectable(self, front: Front, column: str) -> bool:
+    def _continuous(self, front: Front, group: Group) -> bool:
+        """Whether it is one column of many numbers, of which everything is a monotone function."""
+        column, *others = group.columns
+        if others:
+            return False
         pool = self._material.pools[column]
         many = pa.types.is_float64(pool.type) or (pa.types.is_integer(pool.type) and few_whole(pool) is None)
         return many and front.monotone(column)
+
+
+def _has_gaps(front: Front, leaf: Leaf) -> bool:
+    return front.sparse and structure.reads_zero_as_missing(leaf)
 
 
 def _unchanged(margins: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import far, few_whole
+from churn_pipeline.kernel.codes import far, few_whole, is_number
 from churn_pipeline.kernel.front import Front, quiet
 from churn_pipeline.kernel.rows import changed, stacked
 
@@ -122,7 +122,7 @@ def _differs(answers: npt.NDArray[np.float64], before: npt.NDArray[np.float64]) 
 def _beyond(values: pa.Array) -> pa.Array:
     """Values that a column may have and its pool perhaps does not: missing, between, and far away."""
     kind = values.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    if not is_number(kind):
         return pa.nulls(1, kind)
     between = few_whole(values)
     points = far(kind) if between is None else np.concatenate([far(kind), between])

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import Axis, largest, out_of_reach
+from churn_pipeline.kernel.codes import Axis, is_number, largest, out_of_reach
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import TIERS, Evaluator, Surprise
 from churn_pipeline.kernel.explanations.explanation import Explanation, Floats
@@ -138,9 +138,7 @@ class Tables:
         """Set NaN, along the last axis, where only the estimator can say, and for refused rows; returns those."""
         for name in self._raw:
             kind = encoded.batch.schema.field(name).type
-            if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-                continue
-            if (far := out_of_reach(encoded.numbers(name), largest(kind))) is not None:
+            if is_number(kind) and (far := out_of_reach(encoded.numbers(name), largest(kind))) is not None:
                 found[..., far] = np.nan
         refused = self._refused(encoded)
         if refused:

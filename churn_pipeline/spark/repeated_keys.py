@@ -55,20 +55,21 @@ def count_keys(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def _in_buckets(pairs: Pairs, buckets: int) -> pa.RecordBatch:
     """A row a bucket. A key that comes very often is sent once of each piece, so that no bucket grows with it."""
-    keys, left_out = np.stack(pairs), 0
-    sizes = _sizes(keys, buckets)
+    keys = np.stack(pairs)
+    bucket, sizes = _spread(keys, buckets)
     if sizes.max() > _UNEVEN * keys.shape[1] / buckets:
         keys = np.unique(keys, axis=1)
-        left_out, sizes = keys.shape[1] - len(pairs[0]), _sizes(keys, buckets)
-    order = np.argsort((keys[0] % np.uint64(buckets)).astype(np.uint16), kind="stable")
-    pieces = np.split(keys[:, order], np.cumsum(sizes)[:-1], axis=1)
+        bucket, sizes = _spread(keys, buckets)
+    pieces = np.split(keys[:, np.argsort(bucket, kind="stable")], np.cumsum(sizes)[:-1], axis=1)
     columns = [
         pa.array(range(buckets), pa.int64()),
         pa.array([piece.tobytes() for piece in pieces], pa.binary()),
-        pa.array([-left_out, *[0] * (buckets - 1)], pa.int64()),
+        pa.array([len(pairs[0]) - keys.shape[1], *[0] * (buckets - 1)], pa.int64()),
     ]
     return pa.RecordBatch.from_arrays(columns, ["bucket", "keys", "repeated"])
 
 
-def _sizes(keys: npt.NDArray[np.uint64], buckets: int) -> npt.NDArray[np.intp]:
-    return np.bincount((keys[0] % np.uint64(buckets)).astype(np.intp), minlength=buckets)
+def _spread(keys: npt.NDArray[np.uint64], buckets: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.intp]]:
+    """Bucket of each key, and how many keys each bucket has."""
+    bucket = (keys[0] % np.uint64(buckets)).astype(np.uint16)
+    return bucket, np.bincount(bucket, minlength=buckets)

@@ -3,6 +3,8 @@
 Belongs here: the table and the pipelines, fitted. Does not: what is tested of them.
 """
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -146,6 +148,14 @@ def _forest(**options) -> RandomForestClassifier:
     return RandomForestClassifier(n_estimators=15, random_state=0, **options)
 
 
+def _xgboost() -> XGBClassifier:
+    return XGBClassifier(n_estimators=15, max_depth=3)
+
+
+def _shallow() -> DecisionTreeClassifier:
+    return DecisionTreeClassifier(max_depth=5, random_state=0)
+
+
 def _ordinal() -> OrdinalEncoder:
     return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan)
 
@@ -219,16 +229,8 @@ MODELS = {
         "masks",
         "masks",
     ),
-    "xgboost_sparse": (
-        lambda: make_pipeline(_front(sparse_threshold=1), XGBClassifier(n_estimators=15, max_depth=3)),
-        "masks",
-        "masks",
-    ),
-    "xgboost_raw": (
-        lambda: make_pipeline(_front("passthrough", sparse_threshold=1), XGBClassifier(n_estimators=15, max_depth=3)),
-        "masks",
-        "masks",
-    ),
+    "xgboost_sparse": (lambda: make_pipeline(_front(sparse_threshold=1), _xgboost()), "masks", "masks"),
+    "xgboost_raw": (lambda: make_pipeline(_front("passthrough", sparse_threshold=1), _xgboost()), "masks", "masks"),
     "lightgbm": (
         lambda: make_pipeline(_front(), LGBMClassifier(n_estimators=15, num_leaves=15, verbose=-1)),
         "masks",
@@ -281,16 +283,12 @@ MODELS = {
     "network": (lambda: make_pipeline(_front(), MLPClassifier((8,), max_iter=30, random_state=0)), "matrix", "matrix"),
     "ada": (lambda: make_pipeline(_front(), AdaBoostClassifier(n_estimators=10, random_state=0)), "masks", "masks"),
     "bagged": (
-        lambda: make_pipeline(
-            _front(), BaggingClassifier(DecisionTreeClassifier(max_depth=5), max_features=0.7, random_state=0)
-        ),
+        lambda: make_pipeline(_front(), BaggingClassifier(_shallow(), max_features=0.7, random_state=0)),
         "masks",
         "masks",
     ),
     "balanced_bagging": (
-        lambda: make_pipeline(
-            _front(), BalancedBaggingClassifier(DecisionTreeClassifier(max_depth=5), n_estimators=5, random_state=0)
-        ),
+        lambda: make_pipeline(_front(), BalancedBaggingClassifier(_shallow(), n_estimators=5, random_state=0)),
         "masks",
         "masks",
     ),
@@ -304,7 +302,7 @@ MODELS = {
         "masks",
         "masks",
     ),
-    "tree": (lambda: make_pipeline(_front(), DecisionTreeClassifier(max_depth=5, random_state=0)), "masks", "masks"),
+    "tree": (lambda: make_pipeline(_front(), _shallow()), "masks", "masks"),
     "stacked_trees": (
         lambda: make_pipeline(
             _front(),
@@ -342,8 +340,6 @@ MODELS = {
 
 def fitted(name: str, rows: int = 1_500):
     """A model of `MODELS`, fitted."""
-    import warnings
-
     batch = members(rows, seed=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -25,19 +25,11 @@ from churn_pipeline.kernel.evaluator import Surprise
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.material import gather
 from churn_pipeline.kernel.plan import make_plan
-from churn_pipeline.kernel.score import score
 from churn_pipeline_tests.kernel.foreign_models import EXTREMES, INPUTS, _boosted, _logistic, labels, members, version
 from churn_pipeline_tests.kernel.forests.forests import needs_numba
+from churn_pipeline_tests.kernel.test_plan import plan_of, probabilities
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def plan_of(estimator):
-    return make_plan(version(), estimator, members(1_000, seed=9), EXTREMES)
-
-
-def probabilities(batch, plan):
-    return score(batch, plan).column("churn_probability").to_numpy(zero_copy_only=False)
 
 
 def test_a_column_function_that_is_not_monotone_is_no_wrong_row():

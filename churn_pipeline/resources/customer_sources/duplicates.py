@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from churn_pipeline.errors import UsageError
-from churn_pipeline.fingerprints import fingerprint_pairs, repeated
+from churn_pipeline.fingerprints import fingerprint_pairs, repeated, shared
 from churn_pipeline.resources.customer_sources.base import ROWS_PER_CHUNK
 
 Policy = Literal["keep", "last", "reject"]
@@ -136,11 +136,7 @@ class IdRegister:
         With each, whether it has the id of the one before.
         """
         for records in self._buckets():
-            # Most ids come once, and one number is sorted twenty times faster than a record.
-            ranked = np.sort(records[0])
-            shared = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
-            if len(shared):
-                suspects = np.isin(records[0], shared)
+            if (suspects := shared(records[0])) is not None:
                 first, second, places = (row[suspects] for row in records)
                 order = np.lexsort([places, second, first])
                 first, second, places = first[order], second[order], places[order]
