@@ -17,7 +17,7 @@ import pandas as pd
 from churn_pipeline import checks, jobs, runs
 from churn_pipeline.deployments import Deployment
 from churn_pipeline.resources.run_history import local_instance
-from churn_pipeline.resources.run_processes import frozen_heap
+from churn_pipeline.resources.run_processes import frozen_heap, spare_memory
 
 _CHECKS = {check.op.name for check in checks.ALL}
 _TABLES = (
@@ -41,6 +41,7 @@ def whole_job(deployment: Deployment, source: Path) -> dict[str, float]:
 def tables_only(deployment: Deployment, source: Path) -> dict[str, float]:
     """Score a file into `customers`, `churn_predictions` and the ledger: no checks, no current scores, no alert."""
     _drop_tables(deployment)
+    spare_memory()
     job = dg.define_asset_job("write_tables", selection=dg.AssetSelection.assets(*_TABLES))
     definitions = dg.Definitions(
         assets=jobs.ASSETS, jobs=[job], resources=deployment.resources(), executor=dg.in_process_executor

@@ -244,7 +244,7 @@ def topic_checks(state: TopicState) -> list[dg.AssetCheckResult]:
 
 def _rows(handle: TableHandle, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """A table's rows, the next ones being read while these are looked at."""
-    return read_ahead(handle.stream(columns), depth=2)
+    return read_ahead(handle.stream(columns))
 
 
 def _broken_cells(batch: pa.RecordBatch, contract: Contract) -> int:

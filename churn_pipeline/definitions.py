@@ -15,6 +15,7 @@ gc.freeze()
 
 from churn_pipeline import deployments, jobs, schedules
 from churn_pipeline.deployments import Deployment
+from churn_pipeline.resources.run_processes import spare_memory
 from churn_pipeline.sensors.batch_alerts import batch_alerts
 from churn_pipeline.sensors.customer_batches import customer_batches
 from churn_pipeline.sensors.sensor_alerts import sensor_alerts
@@ -33,4 +34,5 @@ def build_defs(deployment: Deployment, **overrides: Any) -> dg.Definitions:
     )
 
 
+spare_memory()
 defs = build_defs(deployments.local())

@@ -16,7 +16,7 @@ R = TypeVar("R")
 _END: Any = object()
 
 
-def read_ahead(stream: Iterable[T], depth: int = 4) -> Generator[T]:
+def read_ahead(stream: Iterable[T], depth: int = 2) -> Generator[T]:
     """Hand on a stream that a thread of its own reads, at most `depth` items ahead.
 
     What the stream raises is raised here, in its place. Closing this generator early closes the stream and stops the

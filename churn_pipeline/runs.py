@@ -38,6 +38,7 @@ from churn_pipeline.resources.run_processes import (
     HOST,
     frozen_heap,
     lost_runs,
+    spare_memory,
     this_process,
 )
 from churn_pipeline.sensors.batch_alerts import stage_and_cause
@@ -286,6 +287,7 @@ def _run(
 ) -> dg.ExecuteInProcessResult:
     _end_lost_runs(instance)
     definitions = jobs.code_location({**deployment.resources(), **overrides})
+    spare_memory()
     with frozen_heap():
         return definitions.resolve_job_def(job).execute_in_process(
             run_config={

@@ -68,7 +68,7 @@ class ReadPart:
         return JudgedPart(customers, others, tally, sum(sizes))
 
     def _customers(self, part: Batch, tally: Tally, rejected: Spill, sizes: list[int]) -> Iterator[pa.RecordBatch]:
-        with closing(read_ahead(self.source.read(part, self.contract), depth=2)) as ahead:
+        with closing(read_ahead(self.source.read(part, self.contract))) as ahead:
             for found in ahead:
                 judged = validate(found, self.contract, self.batch.as_of)
                 tally.add(judged)

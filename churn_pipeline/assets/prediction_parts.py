@@ -48,7 +48,7 @@ class _ByPlan:
 
     def __call__(self, part: TablePart) -> ScoredPart:
         score = Scorer(self.files, LocalEngine(_SentPlan(self.plan.value())), Progress())
-        with closing(read_ahead(part.stream(self.columns), depth=2)) as ahead:
+        with closing(read_ahead(part.stream(self.columns))) as ahead:
             return score(ahead)
 
 

@@ -110,7 +110,7 @@ def _scored(
         return ahead
     columns = needed(customers.schema, files.model, files.contract)
     if choice.workers is None:
-        with closing(read_ahead(customers.stream(columns), depth=2)) as rows:
+        with closing(read_ahead(customers.stream(columns))) as rows:
             return files, Scorer(files, choice.engine, progress)(rows)
     started = time.monotonic()
     parts = score_on_workers(choice.workers, choice.engine, customers, columns, files)

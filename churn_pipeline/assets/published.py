@@ -167,7 +167,7 @@ def _places(rows: pa.RecordBatch) -> list[Place]:
 
 
 def _rows(handle: TableHandle, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with closing(read_ahead(handle.stream(columns), depth=2)) as ahead:
+    with closing(read_ahead(handle.stream(columns))) as ahead:
         yield from ahead
 
 

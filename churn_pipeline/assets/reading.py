@@ -66,7 +66,7 @@ class Reading:
         # Parsing, judging and writing are a thread each.
         with (
             closing(IdRegister(places=False)) as register,
-            closing(read_ahead(self._source.read(batch, contract), depth=2)) as ahead,
+            closing(read_ahead(self._source.read(batch, contract))) as ahead,
         ):
             for found in ahead:
                 mask = superseded(found.rows.num_rows) if superseded else None

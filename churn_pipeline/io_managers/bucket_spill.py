@@ -24,7 +24,7 @@ from churn_pipeline.io_managers.table_errors import storage_errors
 BUCKETS = 64
 
 #: Bytes kept in memory before they go to disk.
-_IN_MEMORY = 64 << 20
+_IN_MEMORY = 32 << 20
 
 #: Name of a spill folder, beside the tables; maintenance sweeps what a killed process leaves.
 SPILL = "_spill-"

@@ -3,12 +3,12 @@
 Belongs here: where the history is, and how SQLite is asked to keep it. Does not: what is in it (Dagster), a history in
 another database, which this leaves alone.
 
-Dagster opens a connection for every event and closes it again. The last one to close a database makes SQLite copy
-its log into it and wait for the disk, twice an event: 130 events of a scoring run took 4 seconds of 6. A connection
-that stays open takes that away, and `synchronous=NORMAL` the wait of each commit. A killed process loses nothing by
-either; a power cut may lose the last events, and never the database. Dagster also makes an engine for every
-connection, and with it compiles every statement anew: a quarter of a second a run. Another fifth of a second goes into
-reading its hundred migration scripts for each database it opens, to learn which one is the last.
+Dagster makes an engine and a connection for every event, and closes both again. The last one to close a database makes
+SQLite copy its log into it and wait for the disk, twice an event: 130 events of a scoring run took 4 seconds of 6; and
+with a new engine every statement is compiled anew. Engines whose connections stay open take that away, and
+`synchronous=NORMAL` the wait of each commit. A killed process loses nothing by either; a power cut may lose the last
+events, and never the database. Another fifth of a second goes into reading Dagster's hundred migration scripts for each
+database it opens, to learn which one is the last.
 """
 
 import os
@@ -53,49 +53,21 @@ def local_instance(home: Path) -> Iterator[dg.DagsterInstance]:
 
 @contextmanager
 def quick_history(folder: Path) -> Iterator[None]:
-    """Keep each SQLite database below `folder` open, and its engine, from first use to the end of the context."""
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    below = str(folder.resolve())
-    with ExitStack() as opened, _one_engine_a_database(below), _scripts_read_once():
-        kept: dict[str, sqlite3.Connection] = {}
-
-        def on_connect(connection: Any, _record: object) -> None:
-            if not isinstance(connection, sqlite3.Connection):
-                return
-            file = connection.execute("PRAGMA database_list").fetchone()[2]
-            if not file.startswith(below):
-                return
-            connection.execute("PRAGMA synchronous=NORMAL")
-            if file not in kept:
-                # As Dagster does once it has made the tables; before, each of them would wait for the disk.
-                with suppress(sqlite3.OperationalError):
-                    connection.execute("PRAGMA journal_mode=WAL")
-                kept[file] = sqlite3.connect(file, check_same_thread=False)
-                opened.callback(kept[file].close)
-            # Only a connection that has read since the database went over to its log counts as open.
-            with suppress(sqlite3.OperationalError):
-                kept[file].execute("PRAGMA user_version").fetchall()
-
-        event.listen(Engine, "connect", on_connect)
-        opened.callback(event.remove, Engine, "connect", on_connect)
-        yield
-
-
-@contextmanager
-def _one_engine_a_database(below: str) -> Iterator[None]:
-    """Answer Dagster's storages with the engine they had before; there is no setting for it."""
+    """Keep each SQLite database below `folder` open that Dagster opens, from first use to the end of the context."""
     engines: dict[str, Any] = {}
-    with ExitStack() as changed:
+    with ExitStack() as changed, _scripts_read_once():
         for name in _STORAGES:
             # A Dagster that makes its engines elsewhere is slower, and works.
             with suppress(ImportError):
                 storage = import_module(name)
                 if make := getattr(storage, _MAKER, None):
-                    setattr(storage, _MAKER, partial(_engine, make, engines, below))
+                    setattr(storage, _MAKER, partial(_engine, make, engines, str(folder.resolve())))
                     changed.callback(setattr, storage, _MAKER, make)
-        yield
+        try:
+            yield
+        finally:
+            for engine in engines.values():
+                engine.pool.dispose()
 
 
 @contextmanager
@@ -120,9 +92,27 @@ def _scripts_read_once() -> Iterator[None]:
 
 
 def _engine(make: Callable[..., Any], engines: dict[str, Any], below: str, url: str, **options: Any) -> Any:
+    """The engine that a database below a folder had before; there is no setting for it."""
     if below not in url:
         return make(url, **options)
     key = f"{url} {options}"
     if key not in engines:
-        engines[key] = make(url, **options)
+        from sqlalchemy import event
+        from sqlalchemy.pool import QueuePool
+
+        engine = engines[key] = make(url, **{**options, "poolclass": QueuePool})
+        # Dagster would close its connections after each use.
+        engine.dispose = _nothing
+        event.listen(engine, "connect", _without_waits)
     return engines[key]
+
+
+def _nothing() -> None:
+    pass
+
+
+def _without_waits(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")
+    # As Dagster does once it has made the tables; before, each of them would wait for the disk.
+    with suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA journal_mode=WAL")

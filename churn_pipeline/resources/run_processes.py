@@ -14,10 +14,11 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import dagster as dg
 import psutil
+import pyarrow as pa
 from dagster import RunRecord
 
 #: Tag of a run: the id of its batch.
@@ -25,6 +26,9 @@ BATCH_TAG = "churn/batch"
 
 #: Tags of a run: its machine, and its process there with the second in which that began, as numbers are used again.
 HOST, PROCESS = "churn/host", "churn/process"
+
+#: A piece of memory as large as the largest arrays of a run.
+_LEARNT_BYTES = 4 * 1024 * 1024
 
 _GOING = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
@@ -52,6 +56,20 @@ def frozen_heap() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def spare_memory() -> None:
+    """Spend less on memory in this process, from now on.
+
+    A run frees arrays of half a megabyte a thousand times a second. glibc gave them back to the kernel, which clears
+    what it hands out: a fourteenth of a run's processor time. It learns from the largest piece that was ever freed;
+    other C libraries do not mind. Arrow's own choice, mimalloc, holds a hundred megabytes more than jemalloc where one
+    thread makes what another frees.
+    """
+    bytearray(_LEARNT_BYTES)
+    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
+        with suppress(NotImplementedError):  # Arrow was built without it
+            pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
 def lost_runs(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> Iterator[dg.DagsterRun]:

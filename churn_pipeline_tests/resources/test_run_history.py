@@ -6,6 +6,8 @@ import sys
 
 import pytest
 from alembic.script import ScriptDirectory
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.sql import get_alembic_config
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -25,11 +27,12 @@ with quick_history(Path(sys.argv[1])):
 def write(file, rows):
     """As Dagster does: an engine and a connection for every row."""
     for _ in range(rows):
-        engine = create_engine(f"sqlite:///{file}", poolclass=NullPool)
+        engine = sqlite_event_log.create_engine(f"sqlite:///{file}", poolclass=NullPool)
         with engine.connect() as connection, connection.begin():
             connection.execute(text("PRAGMA journal_mode=WAL"))
             connection.execute(text("CREATE TABLE IF NOT EXISTS events (n)"))
             connection.execute(text("INSERT INTO events VALUES (1)"))
+        engine.dispose()
 
 
 def rows_in(file):
@@ -58,6 +61,13 @@ def test_the_log_of_a_database_is_kept_open_within_the_context_only(folder):
     assert not log.exists()
 
 
+def test_a_commit_does_not_wait_for_the_disk(folder):
+    with quick_history(folder):
+        engine = sqlite_event_log.create_engine(f"sqlite:///{folder / 'runs.db'}", poolclass=NullPool)
+        with engine.connect() as connection:
+            assert connection.execute(text("PRAGMA synchronous")).scalar() == 1
+
+
 def test_databases_elsewhere_are_left_alone(folder, tmp_path):
     with quick_history(folder):
         write(tmp_path / "other.db", 1)
@@ -71,8 +81,6 @@ def test_a_killed_process_loses_nothing(folder):
 
 
 def test_dagster_makes_one_engine_a_database_within_the_context_only(folder):
-    from dagster._core.storage.event_log.sqlite import sqlite_event_log
-
     url = f"sqlite:///{folder / 'index.db'}"
     with quick_history(folder):
         made = sqlite_event_log.create_engine(url, poolclass=NullPool)
@@ -83,9 +91,6 @@ def test_dagster_makes_one_engine_a_database_within_the_context_only(folder):
 
 
 def test_migration_scripts_are_read_once_within_the_context_only(folder):
-    from dagster._core.storage.event_log.sqlite import sqlite_event_log
-    from dagster._core.storage.sql import get_alembic_config
-
     config = get_alembic_config(sqlite_event_log.__file__)
     found = vars(ScriptDirectory)["from_config"]
     with quick_history(folder):

@@ -3,9 +3,10 @@
 import gc
 import weakref
 
+import pyarrow as pa
 import pytest
 
-from churn_pipeline.resources.run_processes import frozen_heap
+from churn_pipeline.resources.run_processes import frozen_heap, spare_memory
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +46,35 @@ def test_a_heap_that_somebody_else_has_frozen_stays_so():
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+@pytest.fixture
+def pool_of_somebody_else():
+    """The pool that Arrow has until something changes it."""
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    yield "system"
+    pa.set_memory_pool(before)
+
+
+@pytest.mark.skipif("jemalloc" not in pa.supported_memory_backends(), reason="Arrow was built without jemalloc")
+def test_arrow_takes_memory_from_jemalloc(pool_of_somebody_else, monkeypatch):
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    spare_memory()
+    assert pa.default_memory_pool().backend_name == "jemalloc"
+
+
+def test_a_pool_that_the_environment_names_stays(pool_of_somebody_else, monkeypatch):
+    monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "system")
+    spare_memory()
+    assert pa.default_memory_pool().backend_name == pool_of_somebody_else
+
+
+def test_an_arrow_without_jemalloc_keeps_its_own_pool(pool_of_somebody_else, monkeypatch):
+    def missing():
+        raise NotImplementedError("Memory pool jemalloc is not available")
+
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    monkeypatch.setattr(pa, "jemalloc_memory_pool", missing)
+    spare_memory()
+    assert pa.default_memory_pool().backend_name == pool_of_somebody_else

@@ -2,13 +2,15 @@
 
 Belongs here: finding them. Does not: rejecting them (`contract/validation.py`).
 
-Ids are compared by two independent 64-bit hashes, spread over buckets that go to disk when a batch is large, so
-that a hundred million ids need no more memory than a million.
+Ids are compared by two independent 64-bit hashes, which go to disk when a batch is large, so that a hundred million ids
+need no more memory than a million. In most batches every id comes once, and that the first hashes show by themselves.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Literal, get_args
+from contextlib import ExitStack
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +28,12 @@ Row = npt.NDArray[np.uint64]
 Records = tuple[Row, ...]
 
 _BUCKETS = 64
-#: Ids kept in memory before they go to disk by bucket: 6 MB.
+#: Ids kept in memory before they go to disk: 6 MB.
 _IN_MEMORY = 1 << 18
+
+#: Bits of a first hash below those that say its bucket, and the least hash of each bucket but the first.
+_BELOW = np.uint64(58)
+_LEAST = np.arange(1, _BUCKETS, dtype=np.uint64) << _BELOW
 
 
 class UnknownPolicy(UsageError):
@@ -55,9 +61,7 @@ class IdRegister:
 
     def __init__(self, *, places: bool) -> None:
         self._places = places
-        self._files: list[IO[bytes]] = []
-        # Of each file, the columns of each array in it.
-        self._counts: list[list[int]] = []
+        self._on_disk: _OnDisk | None = None
         self._waiting: list[Records] = []
         # Ids not hashed yet: hashing few at a time costs twice as much.
         self._new: list[pa.Array] = []
@@ -79,7 +83,7 @@ class IdRegister:
             ids = ids.drop_null()
         pairs = fingerprint_pairs(ids)
         self._waiting.append(pairs if places is None else (*pairs, places))
-        if sum(len(first) for first, *_ in self._waiting) >= _IN_MEMORY:
+        if self._on_disk is not None or sum(len(first) for first, *_ in self._waiting) >= _IN_MEMORY:
             self._to_disk()
 
     def repeated(self) -> int:
@@ -98,37 +102,27 @@ class IdRegister:
     def close(self) -> None:
         """Forget everything."""
         self._waiting, self._new = [], []
-        for file in self._files:
-            file.close()
+        if self._on_disk is not None:
+            self._on_disk.close()
 
     def _to_disk(self) -> None:
-        if not self._files:
-            self._files = [tempfile.TemporaryFile() for _ in range(_BUCKETS)]  # noqa: SIM115  see `close`
-            self._counts = [[] for _ in range(_BUCKETS)]
-        rows = _joined(self._waiting)
+        if self._on_disk is None:
+            self._on_disk = _OnDisk()
+        self._on_disk.add(_joined(self._waiting))
         self._waiting = []
-        bucket = (rows[0] & np.uint64(_BUCKETS - 1)).astype(np.uint8)
-        by_bucket = np.argsort(bucket, kind="stable")
-        sorted_rows = [row[by_bucket] for row in rows]
-        edges = np.concatenate([[0], np.cumsum(np.bincount(bucket, minlength=_BUCKETS))])
-        for file, counts, start, end in zip(self._files, self._counts, edges, edges[1:], strict=False):
-            file.writelines([row[start:end].data for row in sorted_rows])
-            counts.append(int(end - start))
 
     def _buckets(self) -> Iterator[Records]:
-        """Everything remembered; ids that are the same are in the same bucket."""
+        """What is remembered of every id that may be shared, and of others; the same ids are in the same bucket."""
         if self._new:
             self._hash()
-        if self._waiting and not self._files:
-            yield _joined(self._waiting)
+        if self._on_disk is None:
+            if self._waiting:
+                yield _joined(self._waiting)
             return
         if self._waiting:
             self._to_disk()
-        for file, counts in zip(self._files, self._counts, strict=True):
-            file.seek(0)
-            values = np.frombuffer(file.read(), np.uint64)
-            rows = 3 if self._places else 2
-            yield _joined([(*part.reshape(rows, -1),) for part in np.split(values, rows * np.cumsum(counts)[:-1])])
+        if self._on_disk.may_be_shared():
+            yield from self._on_disk.buckets()
 
     def _sorted(self) -> Iterator[tuple[Row, npt.NDArray[np.bool_]]]:
         """Places of ids that may be shared, a bucket at a time, by id and then by place.
@@ -144,8 +138,64 @@ class IdRegister:
                 yield places, np.insert(same, 0, False)
 
 
+class _OnDisk:
+    """Records in the order they came, and beside them their first hashes in ascending order, a stretch at a time."""
+
+    def __init__(self) -> None:
+        self._came, self._ranked = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  see `close`
+        # Of each stretch, where the hashes of each bucket start, and where those of the last one end.
+        self._edges: list[npt.NDArray[np.intp]] = []
+        self._columns = 0
+
+    def add(self, records: Records) -> None:
+        self._columns = len(records)
+        for file in (self._came, self._ranked):
+            file.seek(0, os.SEEK_END)
+        self._came.writelines([column.data for column in records])
+        ranked = np.sort(records[0])
+        self._ranked.write(ranked.data)
+        self._edges.append(np.array([0, *np.searchsorted(ranked, _LEAST), len(ranked)]))
+
+    def may_be_shared(self) -> bool:
+        """Whether some first hash comes twice."""
+        for bucket in range(_BUCKETS):
+            parts, before = [], 0
+            for edges in self._edges:
+                self._ranked.seek(8 * (before + int(edges[bucket])))
+                parts.append(self._ranked.read(8 * int(edges[bucket + 1] - edges[bucket])))
+                before += int(edges[-1])
+            ranked = np.sort(np.frombuffer(b"".join(parts), np.uint64))
+            if (ranked[1:] == ranked[:-1]).any():
+                return True
+        return False
+
+    def buckets(self) -> Iterator[Records]:
+        """All records, those with the same first hash in the same bucket."""
+        with ExitStack() as opened:
+            files = [opened.enter_context(tempfile.TemporaryFile()) for _ in range(_BUCKETS)]
+            sizes: list[list[int]] = [[] for _ in files]
+            self._came.seek(0)
+            for edges in self._edges:
+                records = np.frombuffer(self._came.read(8 * self._columns * edges[-1]), np.uint64)
+                records = records.reshape(self._columns, -1)
+                bucket = (records[0] >> _BELOW).astype(np.uint8)
+                records = records[:, np.argsort(bucket, kind="stable")]
+                ends = np.cumsum(np.bincount(bucket, minlength=_BUCKETS))
+                for file, size, part in zip(files, sizes, np.split(records, ends[:-1], axis=1), strict=True):
+                    file.write(part.tobytes())
+                    size.append(part.size)
+            for file, size in zip(files, sizes, strict=True):
+                file.seek(0)
+                parts = np.split(np.frombuffer(file.read(), np.uint64), np.cumsum(size)[:-1])
+                yield tuple(np.concatenate([part.reshape(self._columns, -1) for part in parts], axis=1))
+
+    def close(self) -> None:
+        self._came.close()
+        self._ranked.close()
+
+
 def _joined(parts: list[Records]) -> Records:
-    return tuple(np.concatenate(rows) for rows in zip(*parts, strict=True))
+    return parts[0] if len(parts) == 1 else tuple(np.concatenate(rows) for rows in zip(*parts, strict=True))
 
 
 def superseded_by(policy: Policy, ids: Iterable[pa.Array]) -> Callable[[int], npt.NDArray[np.bool_]]:
