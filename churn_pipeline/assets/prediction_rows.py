@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn_pipeline.assets.reasons import FirstReasons
+from churn_pipeline.constant_columns import WORD, constant
 from churn_pipeline.contract.definition import ARROW_TYPES, Contract
-from churn_pipeline.io_managers.base import ROWS_PER_BATCH, TableHandle
+from churn_pipeline.io_managers.base import TableHandle
 from churn_pipeline.io_managers.later_columns import filled
 from churn_pipeline.io_managers.spill import Spill
 from churn_pipeline.kernel.explanations.reason_columns import REASON_FIELDS
 from churn_pipeline.kernel.model_version import ModelVersion
 
-_WORD = pa.dictionary(pa.int32(), pa.string())
 _BARS = 20
 
 #: Columns that tables of an earlier release lack.
@@ -47,10 +47,10 @@ def predictions_schema(contract: Contract, *, with_reasons: bool = True) -> pa.S
             always("prediction", pa.int32()),
             always("threshold", pa.float64()),
             pa.field("revenue_at_risk", pa.float64()),
-            always("model_name", _WORD),
-            always("model_version", _WORD),
-            always("backend", _WORD),
-            always("source_partition", _WORD),
+            always("model_name", WORD),
+            always("model_version", WORD),
+            always("backend", WORD),
+            always("source_partition", WORD),
             always("source_position", pa.int64()),
             always("event_at", ARROW_TYPES["timestamp"]),
             always("scored_at", ARROW_TYPES["timestamp"]),
@@ -73,9 +73,9 @@ def unscored_schema(contract: Contract) -> pa.Schema:
             (contract.id.column, pa.string()),
             ("error_type", pa.string()),
             ("error", pa.string()),
-            ("model_name", _WORD),
-            ("model_version", _WORD),
-            ("source_partition", _WORD),
+            ("model_name", WORD),
+            ("model_version", WORD),
+            ("source_partition", WORD),
             ("source_position", pa.int64()),
             ("event_at", ARROW_TYPES["timestamp"]),
             ("scored_at", ARROW_TYPES["timestamp"]),
@@ -182,27 +182,7 @@ def _with_revenue(batch: pa.RecordBatch, contract: Contract) -> pa.RecordBatch:
 def _select(batch: pa.RecordBatch, schema: pa.Schema, constants: dict[str, Any]) -> pa.RecordBatch:
     """The schema's columns: from the batch, or one value for all rows."""
     return pa.RecordBatch.from_arrays(
-        [_constant(constants[f.name], batch.num_rows, f.type) if f.name in constants else batch.column(f.name)
+        [constant(constants[f.name], batch.num_rows, f.type) if f.name in constants else batch.column(f.name)
          for f in schema],
         schema=schema,
     )  # fmt: skip
-
-
-def _constant(value: Any, count: int, kind: pa.DataType) -> pa.Array:
-    """The same value again and again, cut from what was made before: a batch has hundreds of stretches."""
-    if count > ROWS_PER_BATCH:
-        return _repeated(value, count, kind)
-    return _of_a_stretch(value, kind).slice(0, count)
-
-
-@lru_cache(maxsize=8)  # columns of a run
-def _of_a_stretch(value: Any, kind: pa.DataType) -> pa.Array:
-    return _repeated(value, ROWS_PER_BATCH, kind)
-
-
-def _repeated(value: Any, count: int, kind: pa.DataType) -> pa.Array:
-    if value is None:
-        return pa.nulls(count, kind)
-    if pa.types.is_dictionary(kind):
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], pa.string()))
-    return pa.repeat(pa.scalar(value, kind), count)

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from churn_pipeline.constant_columns import WORD, constant
 from churn_pipeline.contract.columns import ColumnRules, Judged, Mask, judge, rules_of
 from churn_pipeline.contract.definition import ARROW_TYPES, Contract
 from churn_pipeline.contract.rows import SourceRows
 from churn_pipeline.errors import ContractError
 
 _FAILURE = pa.struct([("rule", pa.string()), ("column", pa.string()), ("value", pa.string())])
-_PARTITION = pa.dictionary(pa.int32(), pa.string())
 
 
 class TooManyRejected(ContractError):
@@ -36,7 +36,7 @@ def customers_schema(contract: Contract, *, with_label: bool = False) -> pa.Sche
     types |= {name: ARROW_TYPES[feature.type] for name, feature in contract.features.items()}
     if with_label:
         types["churned"] = pa.bool_()
-    types |= {"source_partition": _PARTITION, "source_position": pa.int64()}
+    types |= {"source_partition": WORD, "source_position": pa.int64()}
     missing = {name for name, feature in contract.features.items() if feature.nullable}
     return pa.schema([pa.field(name, kind, nullable=name in missing) for name, kind in types.items()])
 
@@ -56,7 +56,7 @@ def rejected_schema(contract: Contract) -> pa.Schema:
             ("record", pa.string()),
             ("raw", pa.binary()),
             ("source_time", ARROW_TYPES["timestamp"]),
-            ("source_partition", _PARTITION),
+            ("source_partition", WORD),
             ("source_position", pa.int64()),
         ]
     )
@@ -134,13 +134,9 @@ def _customers(
     columns["event_at"] = event.fill_null(as_of_value)
     if with_label and contract.label:
         columns["churned"] = pc.equal(judged["churned"].values.cast(pa.string()), contract.label.positive)
-    columns["source_partition"] = _constant(found.partition, n)
+    columns["source_partition"] = constant(found.partition, n, WORD)
     columns["source_position"] = found.positions
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
-
-
-def _constant(value: str, n: int) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([value], pa.string()))
 
 
 def _rejected(
@@ -176,7 +172,7 @@ def _rejected(
         pa.array([row[3] for row in listed], pa.string()),
         pa.array([row[4] for row in listed], pa.binary()),
         pa.array([row[5] for row in listed], pa.timestamp("ms", "UTC")).cast(ARROW_TYPES["timestamp"]),
-        _constant(found.partition, len(listed)),
+        constant(found.partition, len(listed), WORD),
         pa.array([row[0] for row in listed], pa.int64()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from functools import cache
 
 import pyarrow as pa
 
+from churn_pipeline.constant_columns import WORD, constant
 from churn_pipeline.io_managers.base import ROWS_PER_BATCH, Rows
 from churn_pipeline.io_managers.table_errors import UnsupportedColumn
 from churn_pipeline.read_ahead import read_ahead
@@ -47,20 +47,14 @@ def incoming(rows: Rows) -> Generator[pa.RecordBatch]:
 
 
 def _labelled(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:
-    ids = pa.DictionaryArray.from_arrays(_zeros().slice(0, batch.num_rows), [rows.batch.id])
-    dates = pa.repeat(pa.scalar(rows.batch.date, pa.date32()), batch.num_rows)
+    ids = constant(rows.batch.id, batch.num_rows, WORD)
+    dates = constant(rows.batch.date, batch.num_rows, pa.date32())
     columns = [*batch.select(rows.schema.names).columns, ids, dates]
     names = [*rows.schema.names, "batch_id", "batch_date"]
     # What is never missing is said to the formats: Parquet then keeps no account of it.
     never = {field.name for field in rows.schema if not field.nullable} | {"batch_id", "batch_date"}
     fields = [pa.field(n, column.type, nullable=n not in never) for n, column in zip(names, columns, strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
-
-
-@cache
-def _zeros() -> pa.Array:
-    """A word's place in a dictionary of its own, for as many rows as there are at once."""
-    return pa.repeat(pa.scalar(0, pa.int32()), ROWS_PER_BATCH)
 
 
 class Watched:
