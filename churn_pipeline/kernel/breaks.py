@@ -52,7 +52,9 @@ def breaks(front: Front, crossings: Sequence[Crossing]) -> dict[str, npt.NDArray
         return np.where(whole, places.astype(np.int64) - LARGEST_WHOLE, of_rank(places))
 
     def place(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
-        return np.where(whole, (numbers + LARGEST_WHOLE).astype(np.uint64), rank(numbers))
+        # Added as whole numbers: the sum is beyond those that doubles keep apart.
+        from_lowest = np.where(whole, numbers, 0.0).astype(np.int64) + LARGEST_WHOLE
+        return np.where(whole, from_lowest.astype(np.uint64), rank(numbers))
 
     def left(places: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         values = number(places)

@@ -20,15 +20,15 @@ from churn_pipeline.kernel.breaks import Crossing, breaks
 from churn_pipeline.kernel.codes import Axis, Combinations, Numbers, TooManyValues, Words, few_whole, is_number, numbers
 from churn_pipeline.kernel.evaluator import Coordinate, Evaluator, Surprise
 from churn_pipeline.kernel.forests.forest import Forest, NotReadable
-from churn_pipeline.kernel.forests.forest_tables import ForestTables
+from churn_pipeline.kernel.forests.forest_tables import ForestTables, Takes
 from churn_pipeline.kernel.front import Front, quiet
 from churn_pipeline.kernel.intervals import Intervals
 from churn_pipeline.kernel.linear_tables import Affine, LinearTables, affine
 from churn_pipeline.kernel.material import Material
 from churn_pipeline.kernel.matrix import Matrix
 from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.kernel.node import Leaf, leaves
 from churn_pipeline.kernel.separable import Group, groups
-from churn_pipeline.kernel.structure import Leaf
 from churn_pipeline.kernel.tables import Tables, find_refused
 
 #: What comes before zero and zero itself: between them is nothing else.
@@ -36,6 +36,9 @@ _ZERO = np.array([np.nextafter(0.0, -1.0), 0.0])
 
 #: A column of doubles with no more distinct values than this in the sample is a column of names.
 _FEW = 64
+
+#: The largest number of single precision, in which trees are fitted.
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class NotCompiled(Exception):
@@ -59,7 +62,7 @@ def compile_tables(
     maker = _Compiler(model, estimator, material, compiled=compiled, only_matrix=only_matrix)
     with quiet(), np.errstate(all="ignore"):
         try:
-            evaluators = [(leaf, maker.evaluator(leaf)) for leaf in structure.leaves(node)]
+            evaluators = [(leaf, maker.evaluator(leaf)) for leaf in leaves(node)]
         except Surprise:
             raise NotCompiled("a value decides more of its columns than probing has shown") from None
     return Tables(model, estimator, material.sample, node, evaluators, compiled=compiled)
@@ -169,6 +172,7 @@ class _Compiler:
             gaps = _has_gaps(front, leaf)
             coded, computed = self._cut(front, parts, forest, _ZERO if gaps else np.zeros(0))
             front = front.with_gaps() if gaps else front
+            takes = _takes(front, leaf) if computed else None
             for tier, evaluator in (("masks", leaf_masks.LeafMasks), ("walk", tree_walk.TreeWalk)):
                 try:
                     return ForestTables(
@@ -178,6 +182,7 @@ class _Compiler:
                         partial(evaluator, compiled=self._compiled),
                         coded,
                         computed,
+                        takes,
                     )
                 except NotReadable:
                     continue
@@ -268,6 +273,35 @@ class _Compiler:
 
 def _has_gaps(front: Front, leaf: Leaf) -> bool:
     return front.sparse and structure.reads_zero_as_missing(leaf)
+
+
+def _takes(front: Front, leaf: Leaf) -> Takes | None:
+    """Which numbers the classifier takes in its matrix; None for all of them."""
+    if all(_is_taken(front, leaf, value) for value in (np.nan, np.inf, -np.inf)):
+        return None
+    return _finite_or_missing if _is_taken(front, leaf, np.nan) else _finite
+
+
+def _is_taken(front: Front, leaf: Leaf, value: float) -> bool:
+    row = front.standing.copy()
+    row[0, 0] = value
+    try:
+        structure.answer(leaf, front.contain(row))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  the classifier is foreign code and may raise anything
+        return False
+    return True
+
+
+def _finite(found: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Where a number is finite in single precision too."""
+    taken: npt.NDArray[np.bool_] = np.abs(found) <= _LARGEST
+    return taken
+
+
+def _finite_or_missing(found: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return _finite(found) | np.isnan(found)
 
 
 def _unchanged(margins: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -24,6 +24,10 @@ from churn_pipeline.kernel.separable import Group
 TIERS = ("linear", "masks", "walk", "matrix", "reference")
 
 
+#: Made-up customers that the transformers are asked about at once: of many new words each has a column of its own.
+_AT_ONCE = 4_096
+
+
 class Surprise(Exception):
     """A value does what no value before it did; the estimator answers from now on."""
 
@@ -62,7 +66,7 @@ class Computed:
 def values_of(
     front: Front, coordinates: Sequence[Coordinate], computed: Computed, start: int = 0
 ) -> list[npt.NDArray[np.float64]]:
-    """What the real front makes of each code's values, in one call.
+    """What the real front makes of each code's values.
 
     A code that the model refuses is NaN throughout; nobody looks at it, as its rows are refused too.
 
@@ -73,29 +77,45 @@ def values_of(
         For each coordinate (codes from `start` on, outputs of its group).
 
     Raises:
-        Surprise: a value changed an output that its columns were not known to decide.
+        Surprise: a value changed an output that its columns were not known to decide, or says one thing in one company
+            and another in another.
     """
-    if not coordinates:
-        return []
-    rows, kept = [], []
-    for item in coordinates:
-        made = changed(front.base, item.axis.values(start))
-        kept.append([i for i in range(made.num_rows) if start + i not in item.axis.refused])
-        rows.append(made.take(pa.array(kept[-1], pa.int64())))
-    whole = stacked(rows)
-    answers = front.matrix(whole) if whole.num_rows else np.empty((0, 0))
-    standing = front.standing[0]
-    found, first = [], 0
-    for item, places in zip(coordinates, kept, strict=True):
-        table = np.full((item.axis.size - start, len(item.group.outputs)), np.nan)
-        if places:
-            own = answers[first : first + len(places)]
-            table[places] = own[:, item.group.outputs]
-            others = np.setdiff1d(np.arange(own.shape[1]), [*item.group.outputs, *computed.outputs])
-            if not np.array_equal(own[:, others], np.broadcast_to(standing[others], (len(own), len(others))), True):
+    kept = [
+        np.array([i for i in range(item.axis.size - start) if start + i not in item.axis.refused], np.intp)
+        for item in coordinates
+    ]
+    found = [np.full((item.axis.size - start, len(item.group.outputs)), np.nan) for item in coordinates]
+    if not any(len(places) for places in kept):
+        return found
+    made = [changed(front.base, item.axis.values(start)) for item in coordinates]
+    whole = stacked([rows.take(pa.array(places)) for rows, places in zip(made, kept, strict=True)])
+    owner = np.repeat(np.arange(len(kept)), [len(places) for places in kept])
+    place = np.concatenate(kept)
+    foreign = any(front.foreign(item.group.columns) for item in coordinates)
+    for first in range(0, whole.num_rows, _AT_ONCE):
+        answers = _asked(front, whole.slice(first, _AT_ONCE), foreign=foreign)
+        here = slice(first, first + len(answers))
+        for number in np.unique(owner[here]):
+            group, own = coordinates[number].group, answers[owner[here] == number]
+            found[number][place[here][owner[here] == number]] = own[:, group.outputs]
+            others = np.setdiff1d(np.arange(own.shape[1]), [*group.outputs, *computed.outputs])
+            standing = np.broadcast_to(front.standing[0, others], (len(own), len(others)))
+            if not np.array_equal(own[:, others], standing, equal_nan=True):
                 raise Surprise
-        first += len(places)
-        found.append(table)
+    return found
+
+
+def _asked(front: Front, rows: pa.RecordBatch, *, foreign: bool) -> npt.NDArray[np.float64]:
+    """What the front makes of rows, in two companies if code that nobody knows has a say.
+
+    Such code may take the form of all dates from the first one, and passed the proof as all dates were alike.
+    """
+    if not foreign:
+        return front.matrix(rows)
+    found = front.matrix(stacked([front.base, rows]))[1:]
+    backwards = rows.take(pa.array(np.arange(rows.num_rows)[::-1]))
+    if not np.array_equal(front.matrix(stacked([backwards, front.base]))[-2::-1], found, equal_nan=True):
+        raise Surprise
     return found
 
 
@@ -106,14 +126,17 @@ class Evaluator(ABC):
         tier: one of `TIERS`.
         axes: whose codes it takes.
         raw: columns whose numbers it takes as they are.
+        front: what stands before the classifier.
+        coded: groups whose values have codes.
+        computed: groups for which the real transformers run.
     """
 
     tier: str
     axes: Sequence[Axis]
     raw: Sequence[str]
-    _front: Front
-    _coded: Sequence[Coordinate]
-    _computed: Computed
+    computed: Computed
+    front: Front
+    coded: Sequence[Coordinate]
 
     @abstractmethod
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
@@ -130,9 +153,9 @@ class Evaluator(ABC):
 
     def extend(self, axis: Axis, start: int) -> None:
         """Take in the codes of an axis from `start` on."""
-        for place, item in enumerate(self._coded):
+        for place, item in enumerate(self.coded):
             if item.axis is axis:
-                (new,) = values_of(self._front, [item], self._computed, start)
+                (new,) = values_of(self.front, [item], self.computed, start)
                 self._grow(place, new)
 
     @abstractmethod

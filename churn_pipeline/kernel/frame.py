@@ -35,16 +35,22 @@ def frame(batch: pa.RecordBatch, inputs: Sequence[ModelInput]) -> pd.DataFrame:
 
     Raises:
         KeyError: the batch lacks an input.
+        pyarrow.ArrowInvalid: a number does not fit into an `integer`.
     """
     # Not above: the definitions reach this module, and pandas costs a fifth of their import.
     import pandas as pd
 
-    return pd.DataFrame({item.name: _column(batch.column(item.name), item.type) for item in inputs}, copy=False)
+    columns = {item.name: _column(batch.column(item.name), item.type) for item in inputs}
+    # Arrow's own memory may not be written into, which is what some transformers do with what they are given.
+    own = {name: found if found.flags.writeable else found.copy() for name, found in columns.items()}
+    return pd.DataFrame(own, copy=False)
 
 
 def _column(values: pa.Array, kind: str) -> np.ndarray:
     if kind == "string":
         return _text(values)
+    if kind == "integer":
+        values = pc.cast(values, pa.int32())  # raises, where NumPy would make another number of one that is too large
     target = _NUMPY[kind]
     if values.null_count == 0:
         return values.to_numpy(zero_copy_only=False).astype(target, copy=False)
@@ -61,5 +67,7 @@ def _text(values: pa.Array) -> np.ndarray:
     if not pa.types.is_dictionary(values.type):
         values = pc.cast(values, pa.string()).dictionary_encode()
     words = np.append(values.dictionary.to_numpy(zero_copy_only=False).astype(object), np.nan)
+    if values.dictionary.null_count:
+        words[:-1][values.dictionary.is_null().to_numpy(zero_copy_only=False)] = np.nan
     codes = values.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)
     return words[codes]

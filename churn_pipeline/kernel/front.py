@@ -77,12 +77,9 @@ class Front:
     def contain(self, matrix: npt.NDArray[np.float64]) -> Any:
         """A matrix in the container and type of the last transformer's own answers, as the classifier knows them."""
         like = self.sample
-        if self.sparse:
-            # Dense: making it sparse again would cost more than the classifier saves, and the numbers are the same.
-            return matrix.astype(like.dtype, copy=False)
-        if hasattr(like, "columns"):
-            return type(like)(matrix, columns=like.columns).astype(like.dtypes.to_dict())
-        return matrix.astype(like.dtype, copy=False)
+        kinds = like.dtypes.to_dict() if hasattr(like, "columns") else like.dtype
+        # A sparse one too: making it sparse again would cost more than the classifier saves, of the same numbers.
+        return _contained(matrix, like).astype(kinds, copy=False)
 
     def together(self) -> list[tuple[str, ...]]:
         """Columns that some transformer may combine, as nobody knows that it does not; the others are each alone."""
@@ -93,6 +90,10 @@ class Front:
         if not all(structure.columnwise(step) for step in self.chain[1:]):
             return [tuple(self._names)]
         return [block.columns for block in first if not structure.columnwise(block.transformer)]
+
+    def foreign(self, columns: Sequence[str]) -> bool:
+        """Whether code that nobody knows has a say in what becomes of these columns."""
+        return any(not set(columns).isdisjoint(combined) for combined in self.together())
 
     def monotone(self, column: str) -> bool:
         """Whether every output that depends on a column is known to be a monotone function of it."""
@@ -153,19 +154,23 @@ class Front:
                     own = np.isin(outputs, block.outputs)
                     matrix[:, own] = block.transform(found)[:, outputs[own] - block.outputs[0]]
                 return matrix
-            # Later steps need whole rows.
-            after: Any = np.repeat(self._first_of_base, batch.num_rows, axis=0)
+            # Later steps need whole rows, by name if they were fitted so.
+            rows = np.repeat(self._first_of_base, batch.num_rows, axis=0)
             for block in touched:
-                after[:, block.outputs] = block.transform(found)
+                rows[:, block.outputs] = block.transform(found)
+            after = _contained(rows, self._first_answer)
             for transformer in self.chain[1:]:
                 after = transformer.transform(after)
         return structure.dense(after)[:, outputs].astype(np.float64, copy=False)
 
     @cached_property
-    def _first_of_base(self) -> npt.NDArray[np.float64]:
+    def _first_answer(self) -> Any:
         with quiet():
-            found = self.chain[0].transform(frame(self.base, self.inputs))
-        return structure.dense(found).astype(np.float64, copy=False)
+            return self.chain[0].transform(frame(self.base, self.inputs))
+
+    @cached_property
+    def _first_of_base(self) -> npt.NDArray[np.float64]:
+        return structure.dense(self._first_answer).astype(np.float64, copy=False)
 
     @cached_property
     def _handed_on(self) -> npt.NDArray[np.intp] | None:
@@ -173,7 +178,7 @@ class Front:
         places = np.arange(self._first_of_base.shape[1])
         if not all(structure.selects(step) for step in self.chain[1:]):
             return None
-        found: Any = places[None, :].astype(np.float64)
+        found = _contained(places[None, :].astype(np.float64), self._first_answer)
         with quiet():
             for transformer in self.chain[1:]:
                 found = transformer.transform(found)
@@ -200,6 +205,11 @@ class _Gappy(Front):
     ) -> npt.NDArray[np.float64]:
         found = super().partial(batch, columns, outputs)
         return np.where(found == 0, np.nan, found)
+
+
+def _contained(matrix: npt.NDArray[np.float64], like: Any) -> Any:
+    """The matrix as a frame with the columns of another answer, if that is one."""
+    return type(like)(matrix, columns=like.columns) if hasattr(like, "columns") else matrix
 
 
 @contextmanager

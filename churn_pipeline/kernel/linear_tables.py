@@ -103,13 +103,13 @@ class LinearTables(Evaluator):
         affines: Sequence[Affine],
         computed: Sequence[Group],
     ) -> None:
-        self._front, self._weights, self.start, self.link = front, weights, start, link
-        self._coded, self._affines, self._computed = list(coded), list(affines), Computed(computed)
+        self.front, self._weights, self.start, self.link = front, weights, start, link
+        self.coded, self._affines, self.computed = list(coded), list(affines), Computed(computed)
         self.axes = [item.axis for item in coded]
         self.raw = [item.column for item in affines]
         self._tables = [
             table @ weights[item.group.outputs]
-            for item, table in zip(coded, values_of(front, self._coded, self._computed), strict=True)
+            for item, table in zip(coded, values_of(front, self.coded, self.computed), strict=True)
         ]
 
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
@@ -140,8 +140,8 @@ class LinearTables(Evaluator):
             margin += added
         for affine_column in self._affines:
             margin += affine_column.of(encoded.numbers(affine_column.column), added)
-        if self._computed.columns:
-            margin += self._computed.of(encoded, self._front) @ self._weights[self._computed.outputs]
+        if self.computed.columns:
+            margin += self.computed.of(encoded, self.front) @ self._weights[self.computed.outputs]
         return margin
 
     def parts(self, encoded: Encoded) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.float64]]]:
@@ -152,12 +152,12 @@ class LinearTables(Evaluator):
         for flat in self._affines:
             yield (flat.column,), flat.of(encoded.numbers(flat.column))
         first = 0
-        for group in self._computed.groups:
+        for group in self.computed.groups:
             own = slice(first, first := first + len(group.outputs))
-            yield group.columns, self._computed.of(encoded, self._front)[:, own] @ self._weights[group.outputs]
+            yield group.columns, self.computed.of(encoded, self.front)[:, own] @ self._weights[group.outputs]
 
     def one(self, record: Mapping[str, Any], codes: Mapping[int, int]) -> float | None:
-        if self._computed.columns:
+        if self.computed.columns:
             return None
         margin = self.start
         for item, table in self._pairs():
@@ -178,11 +178,11 @@ class LinearTables(Evaluator):
         return 1 / (1 + math.exp(exponent)) if exponent < _STEEPEST else 0.0
 
     def _grow(self, place: int, values: npt.NDArray[np.float64]) -> None:
-        weights = self._weights[self._coded[place].group.outputs]
+        weights = self._weights[self.coded[place].group.outputs]
         self._tables[place] = np.append(self._tables[place], values @ weights)
 
     def _pairs(self) -> Iterator[tuple[Coordinate, npt.NDArray[np.float64]]]:
-        return zip(self._coded, self._tables, strict=True)
+        return zip(self.coded, self._tables, strict=True)
 
 
 def _joined(

@@ -85,7 +85,7 @@ def gather(
     found: dict[str, pa.Array] = {}
     for item in model.inputs:
         column = sample.column(item.name)
-        more = pa.array([*extremes.get(item.name, ()), *known.get(item.name, ())], column.type, from_pandas=True)
+        more = _fitting([*extremes.get(item.name, ()), *known.get(item.name, ())], column.type)
         found[item.name] = pc.unique(pa.chunked_array([more, column])).slice(0, _KEPT)
     # All columns in one question: a call of the estimator costs more than the rows in it.
     bad = refusals(ask, stacked([changed(base, {name: values}) for name, values in found.items()]))
@@ -98,3 +98,14 @@ def gather(
         pools[name] = values.take(pa.array(kept, pa.int64()))
         first += len(values)
     return Material(sample, pools, refused)
+
+
+def _fitting(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """The values that a column of that type may have: an encoder behind a conversion knows others."""
+    try:
+        return pa.array(values, kind, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        if len(values) == 1:
+            return pa.array([], kind)
+        half = len(values) // 2
+        return pa.concat_arrays([_fitting(values[:half], kind), _fitting(values[half:], kind)])

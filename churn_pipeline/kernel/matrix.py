@@ -15,8 +15,8 @@ from churn_pipeline.kernel import structure
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import Computed, Coordinate, Evaluator, values_of
 from churn_pipeline.kernel.front import Front
+from churn_pipeline.kernel.node import Leaf
 from churn_pipeline.kernel.separable import Group, places
-from churn_pipeline.kernel.structure import Leaf
 
 #: Rows whose matrix is filled and handed on at once: one of a whole batch would not stay in any cache.
 _BLOCK = 16_384
@@ -41,16 +41,16 @@ class Matrix(Evaluator):
         coded: Sequence[Coordinate],
         computed: Sequence[Group],
     ) -> None:
-        self._front, self._rest, self._leaf = front, tuple(rest), leaf
-        self._coded, self._computed = list(coded), Computed(computed)
+        self.front, self._rest, self._leaf = front, tuple(rest), leaf
+        self.coded, self.computed = list(coded), Computed(computed)
         self.axes = [item.axis for item in coded]
-        self.raw = self._computed.columns
-        decided = [self._computed.outputs, *(item.group.outputs for item in coded)]
+        self.raw = self.computed.columns
+        decided = [self.computed.outputs, *(item.group.outputs for item in coded)]
         self._fixed = np.setdiff1d(np.arange(front.standing.shape[1]), np.concatenate(decided))
-        self._tables = values_of(front, coded, self._computed)
+        self._tables = values_of(front, coded, self.computed)
 
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
-        computed = self._computed.of(encoded, self._front) if self._computed.columns else None
+        computed = self.computed.of(encoded, self.front) if self.computed.columns else None
         found = np.empty(encoded.rows)
         for start in range(0, encoded.rows, _BLOCK):
             rows = slice(start, min(start + _BLOCK, encoded.rows))
@@ -58,18 +58,18 @@ class Matrix(Evaluator):
         return found
 
     def _matrix(self, encoded: Encoded, computed: npt.NDArray[np.float64] | None, rows: slice) -> npt.NDArray[Any]:
-        matrix = np.empty((rows.stop - rows.start, self._front.standing.shape[1]))
-        matrix[:, self._fixed] = self._front.standing[:, self._fixed]
-        for item, table in zip(self._coded, self._tables, strict=True):
+        matrix = np.empty((rows.stop - rows.start, self.front.standing.shape[1]))
+        matrix[:, self._fixed] = self.front.standing[:, self._fixed]
+        for item, table in zip(self.coded, self._tables, strict=True):
             coded = encoded.coded(item.axis)
             known = table.take(coded.table, axis=0)
             matrix[:, places(item.group.outputs)] = known.take(coded.index[rows], axis=0)
         if computed is not None:
-            matrix[:, places(self._computed.outputs)] = computed[rows]
+            matrix[:, places(self.computed.outputs)] = computed[rows]
         return matrix
 
     def _asked(self, matrix: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        found = self._front.contain(matrix)
+        found = self.front.contain(matrix)
         for transformer in self._rest:
             found = transformer.transform(found)
         return structure.answer(self._leaf, found)

@@ -6,7 +6,7 @@ inside. Does not: what is done with the parts; nothing here is trusted before it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,17 @@ import numpy.typing as npt
 
 from churn_pipeline.kernel.forests import booster_readers, forest_readers
 from churn_pipeline.kernel.forests.forest import Forest
+from churn_pipeline.kernel.node import Calibrated, Leaf, Mean, Node, Stacked, leaves
 
 _LIBRARIES = frozenset({"sklearn", "imblearn", "lightgbm", "xgboost"})
 
-_SEARCHES = frozenset({"GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"})
+#: What only passes on what another classifier says, and where that is.
+_WRAPPERS = {
+    "GridSearchCV": "best_estimator_", "RandomizedSearchCV": "best_estimator_",
+    "HalvingGridSearchCV": "best_estimator_", "HalvingRandomSearchCV": "best_estimator_",
+    "FixedThresholdClassifier": "estimator_", "FrozenEstimator": "estimator",
+    "TunedThresholdClassifierCV": "estimator_",
+}  # fmt: skip
 
 #: Each output is one of the inputs.
 _SELECTORS = frozenset(
@@ -62,55 +69,6 @@ _FORESTS: dict[str, Callable[[Any, int], Forest]] = {
 
 
 @dataclass(frozen=True)
-class Leaf:
-    """One classifier behind its transformers.
-
-    Attributes:
-        chain: fitted transformers in order, the first of which takes the frame.
-        positive: its column of `predict_proba`.
-        margin: what is wanted of it is its decision function, not the probability.
-    """
-
-    chain: tuple[Any, ...]
-    classifier: Any = field(repr=False)
-    positive: int
-    margin: bool = False
-
-
-@dataclass(frozen=True)
-class Mean:
-    """The weighted mean of several answers."""
-
-    parts: tuple[Node, ...]
-    weights: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """A real calibrator behind an answer; `flip` where the wanted class is not the one it was fitted for."""
-
-    part: Node
-    calibrator: Any = field(repr=False)
-    flip: bool
-
-
-@dataclass(frozen=True)
-class Stacked:
-    """A real linear classifier on the answers of several others.
-
-    Attributes:
-        positive: its column of `predict_proba`.
-    """
-
-    parts: tuple[Node, ...]
-    final: Any = field(repr=False)
-    positive: int
-
-
-Node = Leaf | Mean | Calibrated | Stacked
-
-
-@dataclass(frozen=True)
 class Block:
     """Columns of the frame that one transformer takes, and where its outputs stand.
 
@@ -143,12 +101,8 @@ def read(model: Any, positive: int, chain: tuple[Any, ...] = ()) -> Node:
         chain: what stands before it.
     """
     name = kind(model)
-    if name in _SEARCHES:
-        return read(model.best_estimator_, positive, chain)
-    if name == "FrozenEstimator":
-        return read(model.estimator, positive, chain)
-    if name in ("TunedThresholdClassifierCV", "FixedThresholdClassifier"):
-        return read(model.estimator_, positive, chain)
+    if name in _WRAPPERS:
+        return read(getattr(model, _WRAPPERS[name]), positive, chain)
     if name == "Pipeline":
         return read(model.steps[-1][1], positive, chain + transformers(model.steps[:-1]))
     if name == "VotingClassifier" and model.voting == "soft":
@@ -162,6 +116,23 @@ def read(model: Any, positive: int, chain: tuple[Any, ...] = ()) -> Node:
         if found := [fold for fold in folds if fold is not None]:
             return Mean(tuple(found), (1.0,) * len(found)) if len(found) == len(folds) else Leaf(chain, model, positive)
     return Leaf(chain, model, positive)
+
+
+def leading(model: Any) -> tuple[tuple[Any, ...], Any] | None:
+    """The first transformers of a pipeline, up to one that is known, and the fitted pipeline behind them.
+
+    None where there is no pipeline, or the first of its transformers is known.
+    """
+    from sklearn.pipeline import make_pipeline
+
+    while (name := kind(model)) in _WRAPPERS:
+        model = getattr(model, _WRAPPERS[name])
+    if name != "Pipeline":
+        return None
+    chain = transformers(model.steps[:-1])
+    known = (place for place, step in enumerate(chain) if kind(step) == "ColumnTransformer" or columnwise(step))
+    first = next(known, len(chain))
+    return (chain[:first], make_pipeline(*chain[first:], model.steps[-1][1])) if first else None
 
 
 def transformers(steps: Sequence[tuple[str, Any]]) -> tuple[Any, ...]:
@@ -258,7 +229,13 @@ def _all(transformer: Any, known: frozenset[str]) -> bool:
         # A universal function of NumPy takes one number at a time; which are monotone is not looked up.
         ufunc = isinstance(transformer.func, np.ufunc) and transformer.func.nin == 1 and not transformer.kw_args
         return transformer.func is None or (ufunc and known is _COLUMNWISE)
+    if name == "SimpleImputer" and known is _MONOTONE and not _is_nan(transformer.missing_values):
+        return False  # a number that stands for a missing one becomes another, whatever its neighbours become
     return name in known
+
+
+def _is_nan(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
 
 
 def blocks(transformer: Any, names: Sequence[str]) -> list[Block] | None:
@@ -293,7 +270,7 @@ def _named(columns: Any, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def categories(model: Any, names: Sequence[str]) -> dict[str, list[Any]]:
-    """Column → the values that encoders were fitted with.
+    """Column → the values that encoders were fitted with, and those that stand for a missing one.
 
     Args:
         names: columns of the frame that the model takes.
@@ -309,16 +286,10 @@ def categories(model: Any, names: Sequence[str]) -> dict[str, list[Any]]:
                 if isinstance(known, list) and len(known) == len(block.columns):
                     for column, values in zip(block.columns, known, strict=True):
                         found.setdefault(column, []).extend(np.asarray(values).tolist())
+                if not _is_nan(sentinel := getattr(step, "missing_values", None)):
+                    for column in block.columns:
+                        found.setdefault(column, []).append(sentinel)
     return found
-
-
-def leaves(node: Node) -> Iterator[Leaf]:
-    """Its classifiers."""
-    if isinstance(node, Leaf):
-        yield node
-        return
-    for part in (node.part,) if isinstance(node, Calibrated) else node.parts:
-        yield from leaves(part)
 
 
 def dense(answer: Any) -> npt.NDArray[Any]:

@@ -15,16 +15,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import Axis, is_number, largest, out_of_reach
+from churn_pipeline.kernel.codes import Axis, TooManyValues, is_number, largest, out_of_reach
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import TIERS, Evaluator, Surprise
 from churn_pipeline.kernel.explanations.explanation import Explanation, Floats
+from churn_pipeline.kernel.foreign import Foreign
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.intervals import Intervals
 from churn_pipeline.kernel.model_version import ModelVersion
+from churn_pipeline.kernel.node import Calibrated, Leaf, Mean, Node, Stacked
 from churn_pipeline.kernel.rows import changed, stacked
 from churn_pipeline.kernel.separable import refusals
-from churn_pipeline.kernel.structure import Calibrated, Leaf, Mean, Node, Stacked
+
+#: How far two sums of a linear margin's terms may be apart, to a margin of 1, and how much a calibrator may make of it.
+_ROUNDING, _STEP = 1e-14, 5e-13
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,17 @@ class Tables:
         self._compiled = compiled
         self._explanation: Explanation | None = None
         self._lock = threading.Lock()
+        self._foreign = Foreign(evaluator for _, evaluator in evaluators)
 
     @property
     def tier(self) -> str:
         """The slowest tier that any of the classifiers needs."""
         return max((item.tier for _, item in self._evaluators), key=TIERS.index)
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether real transformers or a real classifier run for every batch."""
+        return self.tier == "matrix" or any(item.computed.columns for _, item in self._evaluators)
 
     def breaks(self) -> dict[str, npt.NDArray[np.float64]]:
         """Column → the numbers at which some tree changes its mind."""
@@ -87,7 +97,7 @@ class Tables:
         """Answer for n customers.
 
         Raises:
-            TooManyValues, Surprise: the estimator must answer for these customers.
+            TooManyValues, Surprise, pyarrow.ArrowInvalid: the estimator must answer for these customers.
             Exception: what the real transformers or the classifier raise, if any of them runs.
         """
         with self._lock:
@@ -125,19 +135,36 @@ class Tables:
 
     def _encoded(self, batch: pa.RecordBatch) -> Encoded:
         """Customers, all of whose values the evaluators know."""
-        encoded = Encoded(batch)
-        if not self._whole:
+        if not self._is_whole():
             raise Surprise
+        encoded = Encoded(self._in_32_bits(batch))
         for place, axis in enumerate(self._axes):
-            encoded.coded(axis)
+            try:
+                encoded.coded(axis)
+            except TooManyValues:
+                self._whole = False  # looking in vain would cost every batch to come
+                raise
             if axis.size > self._admitted[place]:
                 self._admit(place)
         return encoded
 
+    def _in_32_bits(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with whole numbers as short as the model takes them; raises if one is too large."""
+        for field in self._base.schema:
+            place = batch.schema.get_field_index(field.name)
+            if pa.types.is_int32(field.type) and batch.schema.field(place).type != field.type:
+                batch = batch.set_column(place, field.name, batch.column(place).cast(field.type))
+        return batch
+
+    def _is_whole(self) -> bool:
+        """Whether the tables know all codes, and foreign code still says of them what they know."""
+        self._whole = self._whole and self._foreign.says_the_same()
+        return self._whole
+
     def _leave_out(self, encoded: Encoded, found: Floats) -> dict[int, tuple[str, str]]:
         """Set NaN, along the last axis, where only the estimator can say, and for refused rows; returns those."""
         for name in self._raw:
-            kind = encoded.batch.schema.field(name).type
+            kind = self._base.schema.field(name).type
             if is_number(kind) and (far := out_of_reach(encoded.numbers(name), largest(kind))) is not None:
                 found[..., far] = np.nan
         refused = self._refused(encoded)
@@ -152,7 +179,7 @@ class Tables:
             record: every column of the signature, in its type; None where a value is missing.
         """
         with self._lock:
-            if not self._whole:
+            if not self._is_whole():
                 return None
             codes: dict[int, int] = {}
             for axis in self._axes:
@@ -168,7 +195,10 @@ class Tables:
         parts = (node.part,) if isinstance(node, Calibrated) else node.parts
         answers = [self._one(part, record, codes) for part in parts]
         known = np.array([[answer] for answer in answers if answer is not None])
-        return float(_combined(node, known)[0]) if len(known) == len(answers) else None
+        if len(known) < len(answers):
+            return None
+        found = float(self._combined(node, known)[0])
+        return None if np.isnan(found) else found
 
     def _admit(self, place: int) -> None:
         """Show new values of an axis to the estimator, once each, and take them into the tables."""
@@ -213,7 +243,14 @@ class Tables:
         if isinstance(node, Leaf):
             return self._evaluator(node).answer(encoded)
         parts = (node.part,) if isinstance(node, Calibrated) else node.parts
-        return _combined(node, np.array([self._of(part, encoded) for part in parts]))
+        return self._combined(node, np.array([self._of(part, encoded) for part in parts]))
+
+    def _combined(self, node: Mean | Calibrated | Stacked, found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(n,) what the parts' answers (parts, n) come to; NaN where only the estimator can say."""
+        answer = _combined(node, found)
+        if isinstance(node, Calibrated) and isinstance(node.part, Leaf) and self._evaluator(node.part).tier == "linear":
+            answer[_is_steep(node, found[0])] = np.nan
+        return answer
 
 
 def find_refused(
@@ -245,6 +282,16 @@ def _combined(node: Mean | Calibrated | Stacked, found: npt.NDArray[np.float64])
         return answer
     answer[known] = node.calibrator.predict(found[0, known])
     return 1 - answer if node.flip else answer
+
+
+def _is_steep(node: Calibrated, margins: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """(n,) where a calibrator makes more of a margin's rounding than may be: isotonic ones have steps."""
+    rounding = _ROUNDING * np.maximum(1.0, np.abs(margins))
+    steep = np.zeros(len(margins), dtype=bool)
+    known = np.isfinite(margins)
+    above, below = (node.calibrator.predict((margins + side * rounding)[known]) for side in (1, -1))
+    steep[known] = np.abs(above - below) > _STEP
+    return steep
 
 
 def _shown(value: Any) -> str:

@@ -332,8 +332,8 @@ MODELS = {
             _front(),
             _logistic(),
         ),
-        "reference",
-        "reference",
+        "linear",
+        "linear",
     ),
 }
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from churn_pipeline.errors import ScoringError
+from churn_pipeline.kernel.behind_steps import TablesBehind
 from churn_pipeline.kernel.codes import TooManyValues
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import Evaluator, Surprise
@@ -133,7 +134,9 @@ def explanation_of(plan: Plan) -> Explanation:
 
 def _explained(plan: Plan) -> tuple[Tables, Explanation]:
     why = plan.why or "nothing takes its classifier apart"
-    if plan.tables is not None and plan.tier != "matrix":
+    if isinstance(plan.tables, TablesBehind):
+        why = f"its tables stand {plan.tables}, which makes columns of its own"
+    elif plan.tables is not None and plan.tier != "matrix":
         try:
             if (found := plan.tables.explanation(_make)) is not None:
                 return plan.tables, found

@@ -170,7 +170,8 @@ def _shared(forest: Forest, own: Sequence[TreeColumn]) -> Sequence[TreeColumn | 
     # The one with most stretches first: combinations are numbered in its order.
     members = sorted(own, key=lambda column: -len(np.unique(column.place)))
     combinations, place = np.unique(np.column_stack([m.place for m in members]), axis=0, return_inverse=True)
-    if len(combinations) >= NOBODY:
+    # Codes of several columns of the customer are combinations that came up: none at first, so nothing to share.
+    if not 0 < len(combinations) < NOBODY:
         return own
     shared = SharedColumn(members, combinations, place.ravel())
     return [shared] if shared.fits(forest) else own

@@ -79,6 +79,20 @@ def test_a_number_in_a_known_stretch_needs_no_new_trees_and_one_elsewhere_does()
     assert not column.extend(np.array([[30.0]]))
 
 
+@needs_numba
+@pytest.mark.parametrize("first", [np.full((2, 2), np.nan), np.array([[0.5, 2.0]])], ids=["missing", "known"])
+def test_codes_of_a_group_may_all_come_after_the_trees_were_packed(first):
+    forest = grown(6, 150, columns=3, numbers=[0, 1, 2, 3])
+    alone = GroupValues(np.array([0]), np.arange(-1, 5, 0.5)[:, None])
+    both = np.random.default_rng(0).choice([-1.0, 0.0, 0.5, 1.0, 2.0, 3.5, np.nan], size=(30, 2))
+    walk = TreeWalk(forest, [alone, GroupValues(np.array([1, 2]), np.empty((0, 2)))], compiled=True)
+    for values in (first, both):
+        walk.extend(1, values)
+    groups = [alone, GroupValues(np.array([1, 2]), np.concatenate([first, both]))]
+    codes, matrix = rows_of(groups, 1_000)
+    np.testing.assert_allclose(walk.score(codes), walked(forest, matrix), rtol=0, atol=1e-14)
+
+
 def test_without_numba_the_walk_says_that_it_is_not_there():
     with pytest.raises(NotReadable, match="numba"):
         TreeWalk(grown(2, 100), [], compiled=False)
