@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import LARGEST_WHOLE, largest, of_rank, rank
+from churn_pipeline.kernel.codes import LARGEST_WHOLE, largest, numbers, of_rank, rank
 from churn_pipeline.kernel.front import Front
 from churn_pipeline.kernel.rows import changed
 
@@ -46,15 +46,15 @@ def breaks(front: Front, crossings: Sequence[Crossing]) -> dict[str, npt.NDArray
     kinds = {name: front.base.schema.field(name).type for name in names}
     whole = np.array([pa.types.is_integer(kinds[item.column]) for item in crossings])
     whole = np.repeat(whole, [len(item.thresholds) for item in crossings])
-    standing = {name: front.base.column(name).cast(pa.float64()).fill_null(0.0)[0].as_py() for name in names}
+    standing = {name: numbers(front.base.column(name).fill_null(0))[0] for name in names}
 
     def number(places: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
         return np.where(whole, places.astype(np.int64) - LARGEST_WHOLE, of_rank(places))
 
-    def place(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    def place(points: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
         # Added as whole numbers: the sum is beyond those that doubles keep apart.
-        from_lowest = np.where(whole, numbers, 0.0).astype(np.int64) + LARGEST_WHOLE
-        return np.where(whole, from_lowest.astype(np.uint64), rank(numbers))
+        from_lowest = np.where(whole, points, 0.0).astype(np.int64) + LARGEST_WHOLE
+        return np.where(whole, from_lowest.astype(np.uint64), rank(points))
 
     def left(places: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         values = number(places)

@@ -272,7 +272,7 @@ def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
     if pa.types.is_integer(column.type) and not column.null_count:
         return column.to_numpy().astype(np.float64)
     if column.type != pa.float64():
-        column = pc.cast(column, pa.float64())
+        column = pc.cast(column, pa.float64(), safe=False)
     # Filled by Arrow, as its own conversion to NumPy takes twice as long.
     return (column.fill_null(np.nan) if column.null_count else column).to_numpy(zero_copy_only=False)
 

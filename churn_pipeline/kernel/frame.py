@@ -58,7 +58,8 @@ def _column(values: pa.Array, kind: str) -> np.ndarray:
         found = values.to_numpy(zero_copy_only=False).astype(object)
         found[values.is_null().to_numpy(zero_copy_only=False)] = np.nan
         return found
-    floating = pc.cast(values, pa.float32() if kind == "float" else pa.float64())
+    # Whole numbers beyond 2**53 are rounded, as pandas does and the estimator would.
+    floating = pc.cast(values, pa.float32() if kind == "float" else pa.float64(), safe=False)
     return floating.to_numpy(zero_copy_only=False)
 
 

@@ -19,6 +19,7 @@ from sklearn.preprocessing import (
 
 from churn_pipeline.kernel.evaluator import Surprise
 from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.model_version import ModelInput
 from churn_pipeline.kernel.plan import make_plan
 from churn_pipeline.kernel.proof import RowsDependOnEachOther
 from churn_pipeline.kernel.score import score
@@ -259,6 +260,21 @@ def test_a_number_that_does_not_fit_into_32_bits_does_not_keep_tables_from_the_n
     plan = make_plan(version(SMALL), estimator, members(1_000, seed=9), EXTREMES)
     score(with_values("visits", [3_000_000_000]), plan)
     assert np.isfinite(plan.tables.answer(members(50, seed=6)).probability).all()
+
+
+@pytest.mark.parametrize("classifier", [_logistic(), _boosted()], ids=["linear", "trees"])
+def test_whole_numbers_that_doubles_cannot_hold_keep_no_model_from_its_tables(classifier):
+    def long(n, seed):
+        rng = np.random.default_rng(seed)
+        return _put(members(n, seed), "visits", pa.array(rng.integers(1, 2**62, n), mask=rng.random(n) < 0.1))
+
+    inputs = tuple(ModelInput(item.name, item.type, required=False) for item in INPUTS)
+    estimator = behind((_filled(), ["visits", "months"]), classifier=classifier, train=long(1_500, 1), inputs=inputs)
+    plan = make_plan(version(inputs), estimator, long(1_000, 9), {**EXTREMES, "visits": [0, 2**53 + 1, None]})
+    assert plan.tier in ("linear", "masks"), plan.why
+    says_the_same(
+        plan, long(500, 5), members(500, seed=5), _put(members(3), "visits", pa.array([None, 2**53 + 1, 2**63 - 1]))
+    )
 
 
 def test_an_error_in_taking_a_model_apart_leaves_it_to_its_estimator(monkeypatch):

@@ -30,7 +30,9 @@ from churn_pipeline_tests.kernel.test_plan import plan_of, probabilities, strang
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 with_and_without_numba = pytest.mark.parametrize(
-    "compiled", [False, pytest.param(True, marks=needs_numba)], ids=["numpy", "numba"]
+    "compiled",
+    [pytest.param(False, marks=pytest.mark.slow), pytest.param(True, marks=needs_numba)],
+    ids=["numpy", "numba"],
 )
 
 #: The same table, its whole numbers in 32 bits.
