@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -88,12 +89,19 @@ class BucketSpill:
         with storage_errors(str(self.folder)):
             self._open.close()
 
-    def read(self, bucket: int) -> pa.Table:
-        """All rows of a bucket, in the order they came."""
+    def read(self, bucket: int, columns: Sequence[str]) -> pa.Table:
+        """Columns of all rows of a bucket, in the order they came."""
+        schema = pa.schema([self.schema.field(name) for name in columns])
+        return pa.Table.from_batches([batch.select(columns) for batch in self.stream(bucket, columns)], schema)
+
+    def stream(self, bucket: int, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+        """All rows of a bucket, in the order they came, with these columns at least; may be asked for again."""
         if bucket not in self._writers:
-            return pa.Table.from_batches(self._waiting.get(bucket, []), self.schema)
-        with pa.OSFile(str(self._path(bucket))) as file, pa.ipc.open_stream(file) as reader:
-            return reader.read_all()
+            yield from self._waiting.get(bucket, [])
+            return
+        options = pa.ipc.IpcReadOptions(included_fields=[self.schema.get_field_index(name) for name in columns])
+        with pa.OSFile(str(self._path(bucket))) as file, pa.ipc.open_stream(file, options=options) as reader:
+            yield from reader
 
     def _to_disk(self) -> None:
         with storage_errors(str(self.folder)):
