@@ -49,6 +49,9 @@ BUCKET = "id_bucket"
 #: Tables made with 32 bits spread their customers by another hash, and are refused.
 _BUCKET_TYPE = pa.int64()
 
+#: Keys that are hashed at once.
+_HASHED = 131_072
+
 #: Rows up to which two buckets are merged at a time; past it memory is dearer than time.
 _FEW_ROWS = 4_000_000
 
@@ -201,7 +204,8 @@ def is_newest(table: pa.Table, key: str, order: Sequence[str]) -> Mask:
     """
     newest = np.ones(table.num_rows, dtype=bool)
     # Most keys come once, and hashes show that in a third of the memory that the keys themselves would take.
-    suspects = shared(fingerprints(table[key].combine_chunks()))
+    parts = [table[key].slice(start, _HASHED) for start in range(0, max(1, table.num_rows), _HASHED)]
+    suspects = shared(np.concatenate([fingerprints(part.combine_chunks()) for part in parts]))
     if suspects is not None:
         newest[suspects] = _is_newest(table.filter(pa.array(suspects)), key, order)
     return newest
