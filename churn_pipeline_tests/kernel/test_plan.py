@@ -65,9 +65,7 @@ def strange(n: int) -> pa.RecordBatch:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in MODELS]
 )
-def test_any_model_is_scored_as_its_estimator_scores_it(name, monkeypatch):
-    # Whether tables beside which real code runs are faster is timed, and no matter here.
-    monkeypatch.setattr("churn_pipeline.kernel.plan._WORTH", np.inf)
+def test_any_model_is_scored_as_its_estimator_scores_it(name):
     estimator = fitted(name)
     expected = MODELS[name][1:]
     for compiled in (False, True) if available() else (False,):
