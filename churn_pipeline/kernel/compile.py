@@ -277,9 +277,10 @@ def _has_gaps(front: Front, leaf: Leaf) -> bool:
 
 def _takes(front: Front, leaf: Leaf) -> Takes | None:
     """Which numbers the classifier takes in its matrix; None for all of them."""
-    if all(_is_taken(front, leaf, value) for value in (np.nan, np.inf, -np.inf)):
+    takes_missing = _is_taken(front, leaf, np.nan)
+    if takes_missing and _is_taken(front, leaf, np.inf) and _is_taken(front, leaf, -np.inf):
         return None
-    return _finite_or_missing if _is_taken(front, leaf, np.nan) else _finite
+    return _finite_or_missing if takes_missing else _finite
 
 
 def _is_taken(front: Front, leaf: Leaf, value: float) -> bool:

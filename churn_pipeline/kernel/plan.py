@@ -7,8 +7,9 @@ made of (`compile.py`), the proof itself (`proof.py`), running it on rows (`scor
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -114,9 +115,11 @@ def _made(
         return Plan(model, estimator, why="it scores none of the customers made up to try it")
     check_rows(model, estimator, material.sample)
     why = ""
-    for attempt in (_tables, _tables_behind, _only_matrix):
+    only_matrix = partial(compile_tables, only_matrix=True)
+    attempts: tuple[Callable[..., Tables | TablesBehind], ...] = (compile_tables, _tables_behind, only_matrix)
+    for attempt in attempts:
         try:
-            tables = attempt(model, estimator, material, compiled)
+            tables = attempt(model, estimator, material, compiled=compiled)
             proof = prove(model, estimator, tables, material)
         except NotCompiled as reason:
             why = why or str(reason)
@@ -137,36 +140,20 @@ def _made(
     return Plan(model, estimator, why=why)
 
 
-def _tables(model: ModelVersion, estimator: Any, material: Material, compiled: bool) -> Tables:
-    return compile_tables(model, estimator, material, compiled=compiled)
-
-
-def _only_matrix(model: ModelVersion, estimator: Any, material: Material, compiled: bool) -> Tables:
-    return compile_tables(model, estimator, material, compiled=compiled, only_matrix=True)
-
-
-def _tables_behind(model: ModelVersion, estimator: Any, material: Material, compiled: bool) -> TablesBehind:
+def _tables_behind(model: ModelVersion, estimator: Any, material: Material, *, compiled: bool) -> TablesBehind:
     """Tables for what stands behind transformers that nobody can look into: a model of what those make."""
     found = structure.leading(estimator)
     if found is None:
         raise NotCompiled
     steps, rest = found
-    try:
-        tried = stacked([changed(material.base, {name: pool}) for name, pool in material.pools.items()])
-        made = MadeColumns(steps, model.inputs, stacked([material.sample, tried]))
-        ends = {name: pc.unique(column).to_pylist() for name, column in _columns(made.of(tried))}
-        inner = _made(replace(model, inputs=made.inputs), rest, made.of(material.sample), ends, compiled)
-    except (MemoryError, NotCompiled):
-        raise
-    except Exception as error:
-        raise NotCompiled(f"what stands behind its first transformers raised {type(error).__name__}") from error
+    tried = stacked([changed(material.base, {name: pool}) for name, pool in material.pools.items()])
+    made = MadeColumns(steps, model.inputs, stacked([material.sample, tried]))
+    beyond = made.of(tried)
+    ends = {name: pc.unique(beyond.column(name)).to_pylist() for name in beyond.schema.names}
+    inner = _made(replace(model, inputs=made.inputs), rest, made.of(material.sample), ends, compiled)
     if not isinstance(inner.tables, Tables):
         raise NotCompiled(inner.why)
     return TablesBehind(made, inner.tables)
-
-
-def _columns(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
-    return zip(batch.schema.names, batch.columns, strict=True)
 
 
 def _pays(model: ModelVersion, estimator: Any, tables: Tables | TablesBehind, material: Material) -> bool:

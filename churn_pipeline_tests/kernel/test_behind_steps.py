@@ -36,10 +36,10 @@ from churn_pipeline_tests.kernel.foreign_models import (
     version,
 )
 from churn_pipeline_tests.kernel.forests.test_plans_of_trees import _put, with_and_without_numba
-from churn_pipeline_tests.kernel.test_odd_models import leaves_unscored, says_the_same, tables_pay  # noqa: F401
+from churn_pipeline_tests.kernel.test_odd_models import leaves_unscored, says_the_same
 from churn_pipeline_tests.kernel.test_plan import plan_of, probabilities, strange
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("tables_pay")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 class Features(TransformerMixin, BaseEstimator):

@@ -45,13 +45,6 @@ ADA = AdaBoostClassifier(n_estimators=10, random_state=0)
 SHALLOW = _forest(max_depth=5)
 
 
-@pytest.fixture
-def tables_pay(monkeypatch):
-    """Whether tables beside which code runs do is timed; here they shall answer on a busy machine too."""
-    monkeypatch.setattr("churn_pipeline.kernel.plan._WORTH", np.inf)
-    monkeypatch.setattr("churn_pipeline.kernel.plan._TIMED", 1_000)
-
-
 def behind(*parts, classifier, train=None, inputs=INPUTS):
     """A classifier behind (transformer, columns) and the plans as words."""
     train = members(1_500, seed=1) if train is None else train
@@ -99,7 +92,7 @@ def with_values(name: str, values: list, rows: int = 30) -> pa.RecordBatch:
 @pytest.mark.parametrize("classifier", [_logistic(), _boosted()], ids=["linear", "trees"])
 @pytest.mark.parametrize("options", [{"add_indicator": True}, {"strategy": "constant", "fill_value": -900.0}])
 @pytest.mark.parametrize("sentinel", [17.531, 0])
-def test_a_number_that_stands_for_a_missing_one_is_no_neighbour_of_others(sentinel, options, classifier, tables_pay):
+def test_a_number_that_stands_for_a_missing_one_is_no_neighbour_of_others(sentinel, options, classifier):
     train = members(1_500, seed=1)
     months = np.where(np.arange(1_500) % 9 == 0, sentinel, train.column("months").to_numpy())
     # In a union, where no reading of encoders finds the number that has to be tried.
@@ -113,7 +106,7 @@ def test_a_number_that_stands_for_a_missing_one_is_no_neighbour_of_others(sentin
 
 
 @pytest.mark.parametrize("classifier", [_boosted(), ADA, SHALLOW], ids=["boosting", "ada", "forest"])
-def test_customers_of_whom_a_column_function_makes_no_number_are_unscored(classifier, tables_pay):
+def test_customers_of_whom_a_column_function_makes_no_number_are_unscored(classifier):
     logarithm = FunctionTransformer(np.log1p)
     plan = plan_of(behind((logarithm, ["months"]), (_filled(), ["visits"]), classifier=classifier))
     assert plan.tier == "masks", plan.why
@@ -124,14 +117,14 @@ def test_customers_of_whom_a_column_function_makes_no_number_are_unscored(classi
 
 
 @pytest.mark.parametrize("classifier", [_boosted(), ADA, SHALLOW], ids=["boosting", "ada", "forest"])
-def test_customers_of_whom_a_column_function_makes_too_large_a_number_are_unscored(classifier, tables_pay):
+def test_customers_of_whom_a_column_function_makes_too_large_a_number_are_unscored(classifier):
     plan = plan_of(behind((FunctionTransformer(np.square), ["months"]), classifier=classifier))
     assert plan.tier == "masks", plan.why
     leaves_unscored(plan, with_values("months", [1e18, 1e20, -1e25, 2.0, float("inf")]), [1, 2, 4])
 
 
 @pytest.mark.parametrize("classifier", [_boosted(), ADA, SHALLOW], ids=["boosting", "ada", "forest"])
-def test_customers_with_a_ratio_by_0_are_unscored(classifier, tables_pay):
+def test_customers_with_a_ratio_by_0_are_unscored(classifier):
     ratio = FunctionTransformer(lambda rows: rows[["spend"]].fillna(0).to_numpy() / rows[["months"]].to_numpy())
     plan = plan_of(behind((ratio, ["spend", "months"]), (_filled(), ["visits"]), classifier=classifier))
     assert plan.tier == "masks", plan.why
@@ -141,7 +134,7 @@ def test_customers_with_a_ratio_by_0_are_unscored(classifier, tables_pay):
 
 @with_and_without_numba
 @pytest.mark.parametrize("classifier", [_boosted(), ADA, SHALLOW], ids=["boosting", "ada", "forest"])
-def test_customers_are_unscored_for_a_number_at_which_no_tree_looks(classifier, compiled, tables_pay):
+def test_customers_are_unscored_for_a_number_at_which_no_tree_looks(classifier, compiled):
     def never(rows: pd.DataFrame) -> np.ndarray:
         months = rows["months"].to_numpy()
         return np.column_stack([months, np.where(months < -50, np.inf, 1.0)])
@@ -158,7 +151,7 @@ def test_customers_are_unscored_for_a_number_at_which_no_tree_looks(classifier, 
     [(_onehot(), _logistic()), (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), _boosted())],
     ids=["one-hot", "ordinal"],
 )
-def test_numbers_and_truth_values_may_be_encoded_as_text(column, encoder, classifier, tables_pay):
+def test_numbers_and_truth_values_may_be_encoded_as_text(column, encoder, classifier):
     text = FunctionTransformer(lambda rows: pd.DataFrame(rows).astype(str))
     numbers = (_filled(), ["age", "spend"])
     plan = plan_of(behind((make_pipeline(text, encoder), [column, "city"]), numbers, classifier=classifier))
@@ -167,7 +160,7 @@ def test_numbers_and_truth_values_may_be_encoded_as_text(column, encoder, classi
 
 
 @pytest.mark.parametrize("classifier", [_logistic(), _boosted()], ids=["linear", "trees"])
-def test_a_second_column_transformer_may_know_the_columns_of_the_first_by_name(classifier, tables_pay):
+def test_a_second_column_transformer_may_know_the_columns_of_the_first_by_name(classifier):
     words = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     first = ColumnTransformer(
         [("n", SimpleImputer(), ["spend", "age"]), ("w", words, ["plan"])], verbose_feature_names_out=False
@@ -179,7 +172,7 @@ def test_a_second_column_transformer_may_know_the_columns_of_the_first_by_name(c
     says_the_same(plan)
 
 
-def test_a_ratio_that_only_recombined_customers_have_by_0_keeps_no_model_from_a_plan(tables_pay):
+def test_a_ratio_that_only_recombined_customers_have_by_0_keeps_no_model_from_a_plan():
     ratio = FunctionTransformer(lambda rows: rows[["spend"]].to_numpy() / rows[["months"]].to_numpy())
     estimator = behind((ratio, ["spend", "months"]), (_filled(), ["visits"]), classifier=SHALLOW)
     # The first customer's 0 / 0 is a missing number, which a forest takes; 5 / 0 is infinite, which it does not.
@@ -216,7 +209,6 @@ def test_what_looks_at_the_whole_batch_is_named_as_defective(function, columns, 
 def test_tables_beside_which_code_runs_are_taken_only_if_they_are_faster(slow, monkeypatch):
     numbers = make_pipeline(SimpleImputer(), slow)
     estimator = behind((numbers, ["spend", "months"]), classifier=_logistic())
-    monkeypatch.setattr("churn_pipeline.kernel.plan._TIMED", 2_000)
     monkeypatch.setattr("churn_pipeline.kernel.plan._WORTH", 0)
     plan = plan_of(estimator)
     assert plan.tier == "reference"

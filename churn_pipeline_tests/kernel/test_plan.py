@@ -192,7 +192,6 @@ def test_a_model_that_scores_none_of_the_made_up_customers_is_left_as_it_is():
 
 def test_a_matrix_is_filled_block_by_block(monkeypatch):
     monkeypatch.setattr("churn_pipeline.kernel.matrix._BLOCK", 64)
-    monkeypatch.setattr("churn_pipeline.kernel.plan._WORTH", np.inf)
     estimator = fitted("bayes")
     plan = plan_of(estimator)
     assert plan.tier == "matrix"
