@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import LARGEST_WHOLE, largest, numbers, of_rank, rank
+from churn_pipeline.kernel.codes import LARGEST_WHOLE, largest, numbers
+from churn_pipeline.kernel.cuts import of_rank, rank
 from churn_pipeline.kernel.front import Front
 from churn_pipeline.kernel.rows import changed
 

@@ -16,6 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from churn_pipeline.kernel.cuts import Cuts
+
 #: Values of one column, or combinations of several, that get a code. A column with more is no category.
 MOST_CODES = 60_000
 
@@ -31,8 +33,6 @@ LARGEST_WHOLE = 2**53
 #: Numbers of every size up to the largest.
 FAR = (-LARGEST, -1e12, -1e6, -1e3, -1.0, 0.0, 0.5, 1.0, 1e3, 1e6, 1e12, LARGEST)
 
-_SIGN = np.uint64(1) << np.uint64(63)
-
 
 class TooManyValues(Exception):
     """A column has more distinct values than can be coded; these rows are the estimator's."""
@@ -45,16 +45,16 @@ class Coded:
     Attributes:
         table: (k,) codes.
         index: (n,) positions in it.
+        plain: each position is its own code.
     """
 
     table: npt.NDArray[np.int64]
     index: npt.NDArray[Any]
+    plain: bool = False
 
     def codes(self) -> npt.NDArray[np.uint16]:
         """(n,) codes."""
-        if self.index.dtype == np.uint16:
-            return self.index  # of stretches: each position is its own code
-        return self.table.astype(np.uint16).take(self.index)
+        return self.index if self.plain else self.table.astype(np.uint16).take(self.index)
 
     def has(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
         """(n,) whether a row has one of these codes; None if none has."""
@@ -151,14 +151,18 @@ class Words(Axis):
 
 
 class Numbers(Axis):
-    """A column of numbers that are names or counts, few of them; code 0 is a missing one."""
+    """A column of numbers that are names or counts, few of them; code 0 is a missing one.
 
-    def __init__(self, column: str, known: npt.NDArray[np.float64]) -> None:
+    Args:
+        known: numbers that get a code now.
+        compiled: whether numba may be used.
+    """
+
+    def __init__(self, column: str, known: npt.NDArray[np.float64], *, compiled: bool = False) -> None:
         super().__init__()
         self.columns = (column,)
+        self._compiled = compiled
         self._known: list[float] = []
-        self._sorted = np.empty(0)
-        self._codes = np.empty(0, dtype=np.int64)
         self._by_value: dict[float, int] = {}
         self._add(np.unique(known))
 
@@ -167,18 +171,12 @@ class Numbers(Axis):
         return len(self._known) + 1
 
     def look(self, batch: pa.RecordBatch) -> Coded:
-        found = numbers(batch.column(self.columns[0]))
-        missing = np.isnan(found)
-        any_missing = bool(missing.any())
-        places = self._places(found)
-        if not len(self._sorted) or not self._fits(found, places, missing):
-            new = np.setdiff1d(found[~missing], self._sorted)
-            self._add(new)
-            places = self._places(found)
-        table = np.append(self._codes, 0)
-        if any_missing:
-            places[missing] = len(self._codes)
-        return Coded(table, places)
+        found = plain_numbers(batch.column(self.columns[0]))
+        places = self._cuts.codes(found)
+        if not self._fits(found, places):
+            self._add(np.setdiff1d(found[~np.isnan(found)], self._cuts.breaks))
+            places = self._cuts.codes(found)
+        return Coded(self._codes, places)
 
     def values(self, start: int) -> dict[str, list[Any]]:
         return {self.columns[0]: [None, *self._known][start:]}
@@ -187,28 +185,22 @@ class Numbers(Axis):
         value = record[self.columns[0]]
         return 0 if value is None or value != value else self._by_value.get(value)
 
-    def _places(self, found: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-        first = self._sorted[0] if len(self._sorted) else 0.0
-        if self._dense:
-            # Whole numbers without gaps are their own places.
-            with np.errstate(invalid="ignore"):
-                return np.clip(found - first, 0, len(self._sorted) - 1).astype(np.intp)
-        return np.minimum(np.searchsorted(self._sorted, found), max(len(self._sorted) - 1, 0))
-
-    def _fits(
-        self, found: npt.NDArray[np.float64], places: npt.NDArray[np.intp], missing: npt.NDArray[np.bool_]
-    ) -> bool:
-        return bool(((self._sorted.take(places, mode="clip") == found) | missing).all())
+    def _fits(self, found: npt.NDArray[np.float64 | np.int64], places: npt.NDArray[np.uint16]) -> bool:
+        """Whether every number is one that has a code, or missing."""
+        same = self._ended.take(places) == found
+        return bool(same.all()) or bool((same | np.isnan(found)).all())
 
     def _add(self, new: npt.NDArray[np.float64]) -> None:
         if len(self._known) + len(new) >= MOST_CODES:
             raise TooManyValues
         self._by_value.update((value, code) for code, value in enumerate(new.tolist(), self.size))
         self._known += new.tolist()
-        known = np.array(self._known)
+        known = np.array(self._known, dtype=np.float64)
         order = np.argsort(known)
-        self._sorted, self._codes = known[order], order + 1
-        self._dense = bool(len(known)) and bool((np.diff(self._sorted) == 1).all())
+        self._cuts = Cuts(known[order], compiled=self._compiled)
+        # Behind the last come a greater number, which has no code yet, and a missing one.
+        self._ended = np.append(self._cuts.breaks, [np.nan, np.nan])
+        self._codes = np.append(order + 1, [0, 0])
 
 
 class Combinations(Axis):
@@ -216,65 +208,64 @@ class Combinations(Axis):
 
     def __init__(self, axes: Sequence[Axis]) -> None:
         super().__init__()
-        self.columns = tuple(axis.columns[0] for axis in axes)
-        self._axes = tuple(axes)
-        self._known: dict[tuple[int, ...], int] = {}
+        # Four codes of 16 bits are one number.
+        self._axes = tuple(axes) if len(axes) <= 4 else (Combinations(axes[:-3]), *axes[-3:])
+        self.columns = tuple(name for axis in axes for name in axis.columns)
+        self._known = np.empty(0, dtype=np.uint64)
+        self._sorted, self._order = self._known, np.empty(0, dtype=np.int64)
+        self._codes: dict[int, int] = {}
 
     @property
     def size(self) -> int:
         return len(self._known)
 
     def look(self, batch: pa.RecordBatch) -> Coded:
-        coded = [axis.look(batch) for axis in self._axes]
-        mixed = np.zeros(batch.num_rows, dtype=np.int64)
-        for axis, item in zip(self._axes, coded, strict=True):
-            # A distance that no column outgrows keeps combinations apart for as long as four columns are mixed at once.
-            mixed = mixed * axis.size + item.table.take(item.index)
-            if mixed.size and mixed.max(initial=0) > 2**47:
-                mixed = np.unique(mixed, return_inverse=True)[1].astype(np.int64)
-        _, first, index = np.unique(mixed, return_index=True, return_inverse=True)
-        rows = [tuple(int(item.table[item.index[i]]) for item in coded) for i in first]
-        return Coded(np.array([self._code(row) for row in rows], dtype=np.int64), index)
+        mixed = np.zeros(batch.num_rows, dtype=np.uint64)
+        for axis in self._axes:
+            mixed = (mixed << np.uint64(16)) | axis.look(batch).codes()
+        found = pa.array(mixed).dictionary_encode()
+        keys = found.dictionary.to_numpy()
+        if len(new := np.setdiff1d(keys, self._known)):
+            self._add(new)
+        return Coded(self._order[np.searchsorted(self._sorted, keys)], found.indices.to_numpy())
 
     def values(self, start: int) -> dict[str, list[Any]]:
-        combinations = list(self._known)[start:]
-        found = {}
-        for place, axis in enumerate(self._axes):
-            known = axis.values(0)[axis.columns[0]]
-            found[axis.columns[0]] = [known[combination[place]] for combination in combinations]
+        found = dict[str, list[Any]]()
+        for place, axis in enumerate(reversed(self._axes)):
+            codes = ((self._known[start:] >> np.uint64(16 * place)) & np.uint64(0xFFFF)).tolist()
+            found |= {name: [known[code] for code in codes] for name, known in axis.values(0).items()}
         return found
 
     def code(self, record: Mapping[str, Any]) -> int | None:
-        codes = tuple(axis.code(record) for axis in self._axes)
-        return None if None in codes else self._known.get(codes)  # type: ignore[arg-type]
+        mixed = 0
+        for axis in self._axes:
+            if (code := axis.code(record)) is None:
+                return None
+            mixed = mixed << 16 | code
+        return self._codes.get(mixed)
 
-    def _code(self, row: tuple[int, ...]) -> int:
-        if row not in self._known:
-            if len(self._known) >= MOST_CODES:
-                raise TooManyValues
-            self._known[row] = len(self._known)
-        return self._known[row]
-
-
-def rank(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
-    """Position of doubles among all doubles in ascending order."""
-    bits = values.view(np.uint64)
-    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
-
-
-def of_rank(ranks: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
-    """The double at a position."""
-    return np.where(ranks & _SIGN, ranks & ~_SIGN, ~ranks).view(np.float64)
+    def _add(self, new: npt.NDArray[np.uint64]) -> None:
+        if len(self._known) + len(new) > MOST_CODES:
+            raise TooManyValues
+        self._codes.update((key, code) for code, key in enumerate(new.tolist(), self.size))
+        self._known = np.append(self._known, new)
+        self._order = np.argsort(self._known)
+        self._sorted = self._known[self._order]
 
 
-def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
-    """A column as doubles, NaN where a number is missing."""
+def numbers(column: pa.Array, missing: float = np.nan) -> npt.NDArray[np.float64]:
+    """A column as doubles, with `missing` where it has none."""
     if pa.types.is_integer(column.type) and not column.null_count:
         return column.to_numpy().astype(np.float64)
     if column.type != pa.float64():
         column = pc.cast(column, pa.float64(), safe=False)
     # Filled by Arrow, as its own conversion to NumPy takes twice as long.
-    return (column.fill_null(np.nan) if column.null_count else column).to_numpy(zero_copy_only=False)
+    return (column.fill_null(missing) if column.null_count else column).to_numpy(zero_copy_only=False)
+
+
+def plain_numbers(column: pa.Array) -> npt.NDArray[np.float64 | np.int64]:
+    """A column as doubles, NaN where a number is missing, or as the whole numbers it holds."""
+    return column.to_numpy() if pa.types.is_int64(column.type) and not column.null_count else numbers(column)
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -304,16 +295,18 @@ def largest(kind: pa.DataType) -> float:
     return LARGEST_WHOLE if pa.types.is_integer(kind) else LARGEST
 
 
-def out_of_reach(found: npt.NDArray[np.float64], most: float = LARGEST) -> npt.NDArray[np.bool_] | None:
+def out_of_reach(column: pa.Array, most: float = LARGEST) -> npt.NDArray[np.bool_] | None:
     """(n,) numbers too large for anyone but the model itself to judge; None if there is none.
 
     Args:
         most: see `largest`.
     """
-    if not len(found):
+    if not len(column):
         return None
+    # What lies in memory where a number is missing is looked at too: at worst in vain, and nothing is filled for it.
+    lying = pa.Array.from_buffers(column.type, len(column), [None, column.buffers()[1]], 0, column.offset).to_numpy()
+    least, greatest = (np.fmin, np.fmax) if pa.types.is_floating(column.type) else (np.minimum, np.maximum)
     with np.errstate(invalid="ignore"):
-        low, high = np.fmin.reduce(found), np.fmax.reduce(found)
-        if not (low < -most or high > most):
+        if not (least.reduce(lying) < -most or greatest.reduce(lying) > most):
             return None
-        return np.abs(found) > most
+        return np.abs(numbers(column)) > most

@@ -151,7 +151,7 @@ class _Compiler:
         standing = np.setdiff1d(np.arange(len(weights)), np.concatenate([group.outputs for group in parts]))
         start = intercept + float(front.standing[0][standing] @ weights[standing])
         link = 0 if leaf.margin else 1 if leaf.positive == 1 else -1
-        return LinearTables(front, weights, start, link, coded, affines, computed)
+        return LinearTables(front, weights, start, link, coded, affines, computed, compiled=self._compiled)
 
     def _affine(self, front: Front, group: Group, weights: npt.NDArray[np.float64]) -> Affine | None:
         if len(group.columns) > 1 or not self._is_number(group.columns[0]) or not front.monotone(group.columns[0]):
@@ -193,18 +193,17 @@ class _Compiler:
     def _cut(
         self, front: Front, parts: list[Group], forest: Forest, more: npt.NDArray[np.float64]
     ) -> tuple[list[Coordinate], list[Group]]:
-        """Give every group codes; continuous columns by the thresholds of the trees, and more, if they are monotone."""
+        """Give every group codes; of numbers by the thresholds of the trees, and more, if everything is monotone."""
         coded, computed, crossings = [], [], list[Crossing]()
         continuous = []
         for group in parts:
-            axis = self._axis(front, group)
-            if axis is not None:
-                coded.append(Coordinate(group, axis))
-            elif self._continuous(front, group):
+            if self._monotone(front, group):
                 continuous.append(group)
                 cuts = [(int(place), forest.thresholds(int(place))) for place in group.outputs]
                 cuts = [(place, np.union1d(found, more)) for place, found in cuts if len(found)]
                 crossings += [Crossing(group.columns[0], place, found) for place, found in cuts]
+            elif (axis := self._axis(front, group)) is not None:
+                coded.append(Coordinate(group, axis))
             else:
                 computed.append(group)
         found = breaks(front, crossings) if crossings else {}
@@ -254,21 +253,23 @@ class _Compiler:
             words.look(pa.RecordBatch.from_arrays([pool], [name]))
             return words
         if (whole := few_whole(pool)) is not None:
-            return Numbers(name, whole)
+            return Numbers(name, whole, compiled=self._compiled)
         few = not pa.types.is_integer(pool.type) and self._material.distinct(name) <= _FEW
-        return Numbers(name, np.unique(numbers(pool.drop_null()))) if few else None
+        return Numbers(name, numbers(pool.drop_null()), compiled=self._compiled) if few else None
 
     def _is_number(self, column: str) -> bool:
         return is_number(self._material.pools[column].type)
 
     def _continuous(self, front: Front, group: Group) -> bool:
         """Whether it is one column of many numbers, of which everything is a monotone function."""
-        column, *others = group.columns
-        if others:
-            return False
-        pool = self._material.pools[column]
+        pool = self._material.pools[group.columns[0]]
         many = pa.types.is_float64(pool.type) or (pa.types.is_integer(pool.type) and few_whole(pool) is None)
-        return many and front.monotone(column)
+        return many and self._monotone(front, group)
+
+    def _monotone(self, front: Front, group: Group) -> bool:
+        column, *others = group.columns
+        kind = self._material.pools[column].type
+        return not others and (pa.types.is_float64(kind) or pa.types.is_integer(kind)) and front.monotone(column)
 
 
 def _has_gaps(front: Front, leaf: Leaf) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import Axis, Coded, numbers
+from churn_pipeline.kernel.codes import Axis, Coded, numbers, plain_numbers
 from churn_pipeline.kernel.front import Front
 
 
@@ -43,6 +43,11 @@ class Encoded:
         if column not in self._numbers:
             self._numbers[column] = numbers(self.batch.column(column))
         return self._numbers[column]
+
+    def filled(self, column: str, missing: float) -> npt.NDArray[np.float64 | np.int64]:
+        """(n,) a column of numbers, as it lies in memory or with `missing` where there is none; NaN is a number."""
+        values = self.batch.column(column)
+        return numbers(values, missing) if values.null_count else plain_numbers(values)
 
     def computed(self, front: Front, columns: Sequence[str], outputs: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
         """(n, outputs) what the real transformers make of these columns."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from churn_pipeline.kernel.codes import LARGEST, far
+from churn_pipeline.kernel.codes import far, largest
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import Computed, Coordinate, Evaluator, values_of
 from churn_pipeline.kernel.front import Front
@@ -32,24 +33,47 @@ _JOINED = 4_096
 
 @dataclass(frozen=True)
 class Affine:
-    """What a continuous column adds to the margin: `slope * x + offset`, or `missing`."""
+    """What a continuous column adds to the margin: `slope * x + offset`, or `missing`.
+
+    Attributes:
+        most: of greater numbers only the estimator can say.
+    """
 
     column: str
     slope: float
     offset: float
     missing: float
+    most: float
+
+    @cached_property
+    def stand_in(self) -> float:
+        """The number that adds what a missing one adds; NaN where there is none."""
+        found = (self.missing - self.offset) / self.slope if self.slope else 0.0
+        same = abs(found * self.slope + self.offset - self.missing) <= _AFFINE_WITHIN * max(1, abs(self.missing))
+        return found if same and abs(found) <= self.most else np.nan
 
     def of(self, found: npt.NDArray[np.float64], out: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.float64]:
-        """(n,) contributions.
+        """(n,) contributions; NaN where only the estimator can say.
 
         Args:
             out: where to put them.
         """
         added = np.multiply(found, self.slope, out=out)
         added += self.offset
-        if np.isnan(added.sum()):
-            added[np.isnan(found)] = self.missing
+        added[np.isnan(found)] = self.missing
+        added[np.abs(found) > self.most] = np.nan
         return added
+
+    def add_to(self, margin: npt.NDArray[np.float64], found: npt.NDArray[np.float64 | np.int64]) -> bool:
+        """Add `slope * found`, and say whether all numbers are small enough; NaN is."""
+        margin += found * self.slope
+        return not bool((np.abs(found) > self.most).any())
+
+    def add_compiled(self, margin: npt.NDArray[np.float64], found: npt.NDArray[np.float64 | np.int64]) -> bool:
+        """The same with numba."""
+        from churn_pipeline.kernel.compiled_sums import add_scaled
+
+        return bool(add_scaled(np.ascontiguousarray(found), self.slope, self.most, margin))
 
 
 def affine(
@@ -67,7 +91,8 @@ def affine(
     answers = front.partial(changed(front.base, {column: pa.array(points).cast(kind)}), group.columns, group.outputs)
     real = answers @ weights[group.outputs]
     (zero,), (unit,) = np.flatnonzero(points == 0), np.flatnonzero(points == 1e6)
-    found = Affine(column, (real[unit] - real[zero]) / 1e6, real[zero], _missing(front, group, weights))
+    slope, offset = float((real[unit] - real[zero]) / 1e6), float(real[zero])
+    found = Affine(column, slope, offset, _missing(front, group, weights), largest(kind))
     within = np.abs(found.of(points) - real) <= _AFFINE_WITHIN * np.maximum(1, np.abs(real))
     return found if within.all() else None
 
@@ -89,9 +114,11 @@ class LinearTables(Evaluator):
         link: 1 for the probability of the second class, -1 for the first, 0 for the margin.
         coded, affines: groups, by how they are evaluated.
         computed: groups for which the real transformers run.
+        compiled: whether numba may be used.
     """
 
     tier = "linear"
+    raw = ()  # what is too large is found where it is multiplied
 
     def __init__(
         self,
@@ -102,11 +129,13 @@ class LinearTables(Evaluator):
         coded: Sequence[Coordinate],
         affines: Sequence[Affine],
         computed: Sequence[Group],
+        *,
+        compiled: bool = False,
     ) -> None:
         self.front, self._weights, self.start, self.link = front, weights, start, link
         self.coded, self._affines, self.computed = list(coded), list(affines), Computed(computed)
         self.axes = [item.axis for item in coded]
-        self.raw = [item.column for item in affines]
+        self._offset, self._compiled = sum(item.offset for item in affines), compiled
         self._tables = [
             table @ weights[item.group.outputs]
             for item, table in zip(coded, values_of(front, self.coded, self.computed), strict=True)
@@ -138,11 +167,21 @@ class LinearTables(Evaluator):
         for table, index in _joined(tables):
             np.take(table, index, out=added, mode="clip")
             margin += added
-        for affine_column in self._affines:
-            margin += affine_column.of(encoded.numbers(affine_column.column), added)
         if self.computed.columns:
             margin += self.computed.of(encoded, self.front) @ self._weights[self.computed.outputs]
+        self._add_affines(encoded, margin)
         return margin
+
+    def _add_affines(self, encoded: Encoded, margin: npt.NDArray[np.float64]) -> None:
+        """Add what continuous columns add: as if all numbers were known and small, and once more if some are not."""
+        before = margin.copy()
+        margin += self._offset
+        add = Affine.add_compiled if self._compiled else Affine.add_to
+        small = [add(flat, margin, encoded.filled(flat.column, flat.stand_in)) for flat in self._affines]
+        if not all(small) or np.isnan(margin.sum()):
+            margin[:] = before
+            for flat in self._affines:
+                margin += flat.of(encoded.numbers(flat.column))
 
     def parts(self, encoded: Encoded) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.float64]]]:
         """Columns of each group and what they add to the margin, (n,); what is left of it is `start`."""
@@ -166,7 +205,7 @@ class LinearTables(Evaluator):
             value = record[flat.column]
             if value is None or value != value:
                 margin += flat.missing
-            elif abs(value) > LARGEST:
+            elif abs(value) > flat.most:
                 return None
             else:
                 margin += value * flat.slope + flat.offset

@@ -139,6 +139,8 @@ class Tables:
             raise Surprise
         encoded = Encoded(self._in_32_bits(batch))
         for place, axis in enumerate(self._axes):
+            if axis.continuous:
+                continue  # nothing is new to it, and perhaps nobody asks for its codes
             try:
                 encoded.coded(axis)
             except TooManyValues:
@@ -165,7 +167,7 @@ class Tables:
         """Set NaN, along the last axis, where only the estimator can say, and for refused rows; returns those."""
         for name in self._raw:
             kind = self._base.schema.field(name).type
-            if is_number(kind) and (far := out_of_reach(encoded.numbers(name), largest(kind))) is not None:
+            if is_number(kind) and (far := out_of_reach(encoded.batch.column(name), largest(kind))) is not None:
                 found[..., far] = np.nan
         refused = self._refused(encoded)
         if refused:

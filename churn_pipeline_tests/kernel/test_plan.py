@@ -177,7 +177,8 @@ def test_a_plan_says_why_nothing_faster_scores():
 
     train = members(1_500, seed=1)
     estimator = make_pipeline(Numbers(), _logistic()).fit(frame(train, INPUTS), labels(train))
-    assert str(plan_of(estimator)) == "the estimator itself: Numbers may combine any columns of the customer"
+    said = "Numbers may combine any columns of the customer; Numbers makes no frame with a name for each column"
+    assert str(plan_of(estimator)) == f"the estimator itself: {said}"
 
 
 def test_a_model_that_scores_none_of_the_made_up_customers_is_left_as_it_is():

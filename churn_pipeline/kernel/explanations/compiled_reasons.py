@@ -8,7 +8,7 @@ Belongs here: functions of plain arrays, as in `compiled.py`. Does not: what bui
 
 import numpy as np
 
-from churn_pipeline.kernel.forests.compiled import _BLOCK, _add_eight, _lowest_bit
+from churn_pipeline.kernel.forests.compiled import _BLOCK, _lowest_bit, add_leaves, interleave
 from churn_pipeline.kernel.forests.compiled import kept as compiled
 
 
@@ -88,7 +88,7 @@ def walk_contributions(codes, groups, places, place_starts, nodes, leaves, roots
         above, asked, moved: see `tree_shares.steps`.
         out: (columns, n) contributions, added to.
     """
-    n, columns = codes.shape[1], np.uint64(len(groups))
+    n = codes.shape[1]
     block = min(n + 7, 1024) & ~7
     own = np.zeros(block * len(groups), np.uint16)
     sums = np.empty((block, out.shape[0]), np.float64)
@@ -96,14 +96,10 @@ def walk_contributions(codes, groups, places, place_starts, nodes, leaves, roots
     for start in range(0, n, block):
         rows = min(block, n - start)
         sums[:] = 0.0
-        for c in range(columns):
-            place, theirs = places[place_starts[c] :], codes[groups[c], start : start + rows]
-            for r in range(rows):
-                own[np.uint64(r) * columns + c] = place[theirs[r]]
+        interleave(codes[:, start : start + rows], groups, places, place_starts, own)
         for root in roots:
             ends[:] = 0.0
-            for r in range(np.uint64(0), np.uint64(rows), np.uint64(8)):
-                _add_eight(nodes, leaves, own, columns, root, r, ends)
+            add_leaves(nodes, leaves, own, np.uint64(len(groups)), root, ends[: (rows + 7) & ~7])
             for r in range(rows):
                 mine, node = sums[r], np.int64(ends[r])
                 while above[node] >= 0:

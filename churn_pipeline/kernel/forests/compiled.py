@@ -137,49 +137,74 @@ def mask_margins(codes, order, places, place_starts, column_starts, masks, value
 
 @kept
 def _next(nodes, codes, row, at):
-    """The node after `at` for the row whose codes start at `row`."""
-    node = nodes[at]
-    code = codes[row + (node >> np.uint64(56))]
-    away = np.uint16(code - np.uint16(node >> np.uint64(40))) > np.uint16(node >> np.uint64(24))
-    return (node & np.uint64(0xFFFFFF)) + np.uint64(away)
+    """The node after `at` for the row whose codes are every eighth from `row` on."""
+    low, high = np.uint64(nodes[at << np.uint64(1)]), nodes[(at << np.uint64(1)) | np.uint64(1)]
+    code = codes[row + ((low & np.uint64(0xFF)) << np.uint64(3))]
+    away = np.uint16(code - np.uint16(high)) > np.uint16(high >> np.uint32(16))
+    return (low >> np.uint64(8)) + np.uint64(away)
 
 
 @kept
-def _add_eight(nodes, values, codes, columns, root, row, sums):
-    """Walk eight rows from `row` on through one tree: each step waits for the memory of the one before it."""
-    i = row * columns
-    j = i + columns
-    k = j + columns
-    m = k + columns
-    n = m + columns
-    o = n + columns
-    p = o + columns
-    q = p + columns
-    a = b = c = d = e = f = g = h = root
-    moved = np.uint64(1)
-    while moved != 0:
-        a1 = _next(nodes, codes, i, a)
-        b1 = _next(nodes, codes, j, b)
-        c1 = _next(nodes, codes, k, c)
-        d1 = _next(nodes, codes, m, d)
-        e1 = _next(nodes, codes, n, e)
-        f1 = _next(nodes, codes, o, f)
-        g1 = _next(nodes, codes, p, g)
-        h1 = _next(nodes, codes, q, h)
-        moved = (a ^ a1) | (b ^ b1) | (c ^ c1) | (d ^ d1) | (e ^ e1) | (f ^ f1) | (g ^ g1) | (h ^ h1)
-        a, b, c, d, e, f, g, h = a1, b1, c1, d1, e1, f1, g1, h1
-    sums[row] += values[a]
-    sums[row + np.uint64(1)] += values[b]
-    sums[row + np.uint64(2)] += values[c]
-    sums[row + np.uint64(3)] += values[d]
-    sums[row + np.uint64(4)] += values[e]
-    sums[row + np.uint64(5)] += values[f]
-    sums[row + np.uint64(6)] += values[g]
-    sums[row + np.uint64(7)] += values[h]
+def add_leaves(nodes, values, codes, columns, root, sums):
+    """Walk rows through one tree, eight at once: each step waits for the memory of the one before it.
+
+    Args:
+        nodes: see `walk_margins`.
+        values: of nodes, added to `sums`.
+        codes: see `interleave`; whatever stands behind the last row may be walked with it.
+        sums: (a multiple of eight).
+    """
+    first = np.uint64(0)
+    for row in range(np.uint64(0), np.uint64(len(sums)), np.uint64(8)):
+        a = b = c = d = e = f = g = h = root
+        moved = np.uint64(1)
+        while moved != 0:
+            # Two steps before it is asked whether any row has moved. As a sum, of which no branch a row is made.
+            a1 = _next(nodes, codes, first + np.uint64(0), a)
+            b1 = _next(nodes, codes, first + np.uint64(1), b)
+            c1 = _next(nodes, codes, first + np.uint64(2), c)
+            d1 = _next(nodes, codes, first + np.uint64(3), d)
+            e1 = _next(nodes, codes, first + np.uint64(4), e)
+            f1 = _next(nodes, codes, first + np.uint64(5), f)
+            g1 = _next(nodes, codes, first + np.uint64(6), g)
+            h1 = _next(nodes, codes, first + np.uint64(7), h)
+            a = _next(nodes, codes, first + np.uint64(0), a1)
+            b = _next(nodes, codes, first + np.uint64(1), b1)
+            c = _next(nodes, codes, first + np.uint64(2), c1)
+            d = _next(nodes, codes, first + np.uint64(3), d1)
+            e = _next(nodes, codes, first + np.uint64(4), e1)
+            f = _next(nodes, codes, first + np.uint64(5), f1)
+            g = _next(nodes, codes, first + np.uint64(6), g1)
+            h = _next(nodes, codes, first + np.uint64(7), h1)
+            moved = (a ^ a1) + (b ^ b1) + (c ^ c1) + (d ^ d1) + (e ^ e1) + (f ^ f1) + (g ^ g1) + (h ^ h1)
+        sums[row + np.uint64(0)] += values[a]
+        sums[row + np.uint64(1)] += values[b]
+        sums[row + np.uint64(2)] += values[c]
+        sums[row + np.uint64(3)] += values[d]
+        sums[row + np.uint64(4)] += values[e]
+        sums[row + np.uint64(5)] += values[f]
+        sums[row + np.uint64(6)] += values[g]
+        sums[row + np.uint64(7)] += values[h]
+        first += np.uint64(8) * columns
 
 
 @kept
-def walk_margins(codes, groups, places, place_starts, nodes, values, roots, out):
+def interleave(codes, groups, places, place_starts, own):
+    """The columns' own codes of some rows, eight rows by eight: column by column, and side by side those of the eight.
+
+    Args:
+        codes, groups, places, place_starts: see `walk_margins`.
+        own: where to put them.
+    """
+    width = np.uint64(8 * len(groups))
+    for c in range(np.uint64(len(groups))):
+        place, theirs = places[place_starts[c] :], codes[groups[c]]
+        for r in range(np.uint64(len(theirs))):
+            own[(r >> np.uint64(3)) * width + (c << np.uint64(3)) + (r & np.uint64(7))] = place[theirs[r]]
+
+
+@kept
+def walk_margins(codes, groups, places, place_starts, nodes, values, roots, out, start, stop):
     """Add the leaves that rows end in to their margins, tree after tree.
 
     Args:
@@ -187,24 +212,21 @@ def walk_margins(codes, groups, places, place_starts, nodes, values, roots, out)
         groups: (columns) which group a column reads.
         places: code → the column's own code, all columns one after the other.
         place_starts: (columns) where the places of a column start.
-        nodes: 64 bits each: column (8), lowest code of a range (16), its width (16), first child (24). Codes inside
-            the range go to the first child, others to the node behind it. A leaf is its own first child.
+        nodes: two numbers of 32 bits each, bits from the lowest: column (8) and first child (24); lowest code of a
+            range (16) and its width (16). Codes inside the range go to the first child, others to the node behind it.
+            A leaf is its own first child.
         values: what a node adds as the last one.
         roots: (trees) nodes to start from.
         out: (n) margins, added to.
+        start, stop: the rows to walk.
     """
-    n, columns = codes.shape[1], np.uint64(len(groups))
-    block = min(n + 7, 8192) & ~7
+    block = min(stop - start + 7, 8192) & ~7
     own = np.zeros(block * len(groups), np.uint16)
     sums = np.empty(block, out.dtype)
-    for start in range(0, n, block):
-        rows = min(block, n - start)
-        sums[:rows] = out[start : start + rows]
-        for c in range(columns):
-            place, theirs = places[place_starts[c] :], codes[groups[c], start : start + rows]
-            for r in range(rows):
-                own[np.uint64(r) * columns + c] = place[theirs[r]]
+    for first in range(start, stop, block):
+        rows = min(block, stop - first)
+        sums[:rows] = out[first : first + rows]
+        interleave(codes[:, first : first + rows], groups, places, place_starts, own)
         for root in roots:
-            for r in range(np.uint64(0), np.uint64(rows), np.uint64(8)):
-                _add_eight(nodes, values, own, columns, root, r, sums)
-        out[start : start + rows] = sums[:rows]
+            add_leaves(nodes, values, own, np.uint64(len(groups)), root, sums[: (rows + 7) & ~7])
+        out[first : first + rows] = sums[:rows]

@@ -80,6 +80,7 @@ class Forest:
         start: margin before the first tree.
         link: margins (n) to probabilities of the positive class (n, float64).
         total: dtype in which margins are summed, in the order of the trees.
+        jobs: how many threads its owner lets it use, as joblib counts them.
         range_set: at splits by sets of numbers (categories) the index into `ranges`, else -1.
         ranges: each ascending, an even number of ends: the set is `(r[0], r[1]]` with `(r[2], r[3]]` and so on.
         inside_left: numbers of the node's set go left and all others right; False: the reverse.
@@ -99,6 +100,7 @@ class Forest:
     inside_left: Bools
     ranges: tuple[Floats, ...] = ()
     total: np.dtype[np.floating] = field(default_factory=lambda: np.dtype(np.float64))
+    jobs: int | None = None
 
     @cached_property
     def tree(self) -> npt.NDArray[np.int32]:

@@ -10,6 +10,7 @@ whose probability is wanted.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,8 @@ def read_forest(estimator: Any, positive: int) -> Forest:
     if estimator.n_outputs_ != 1:
         raise NotReadable(f"it predicts {estimator.n_outputs_} things at once")
     members = getattr(estimator, "estimators_", [estimator])
-    return join_trees([_tree(member.tree_, output=positive) for member in members], 0.0, Mean(len(members)))
+    found = join_trees([_tree(member.tree_, output=positive) for member in members], 0.0, Mean(len(members)))
+    return replace(found, jobs=getattr(estimator, "n_jobs", None))
 
 
 def read_bagging(estimator: Any, positive: int) -> Forest:
@@ -112,7 +114,7 @@ def read_bagging(estimator: Any, positive: int) -> Forest:
             raise NotReadable("what it bags are no decision trees for all of its classes")
         found = _tree(tree.tree_, output=positive)
         trees.append({**found, "feature": np.where(found["feature"] < 0, -1, columns[found["feature"]])})
-    return join_trees(trees, 0.0, Mean(len(trees)))
+    return replace(join_trees(trees, 0.0, Mean(len(trees))), jobs=estimator.n_jobs)
 
 
 def read_ada(estimator: Any, positive: int) -> Forest:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from churn_pipeline.kernel.cuts import Cuts
 from churn_pipeline.kernel.encoded import Encoded
 from churn_pipeline.kernel.evaluator import Computed, Coordinate, Evaluator, values_of
 from churn_pipeline.kernel.forests import forest as trees
 from churn_pipeline.kernel.forests.forest import Forest, GroupValues, NotReadable
 from churn_pipeline.kernel.front import Front
-from churn_pipeline.kernel.intervals import Cuts
 from churn_pipeline.kernel.separable import Group
 
 Takes = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.bool_]]

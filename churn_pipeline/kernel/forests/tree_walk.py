@@ -9,11 +9,15 @@ a leaf is its own child, so that several rows advance together until none of the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from joblib import effective_n_jobs
 
 from churn_pipeline.kernel.forests.forest import (
     Codes,
@@ -27,9 +31,12 @@ from churn_pipeline.kernel.forests.forest import (
 )
 from churn_pipeline.kernel.forests.tree_columns import SharedColumn, Split, TreeColumn, tree_columns
 
-#: A node is 64 bits: column (8), lowest code (16) and width (16) of the range, first child (24).
+#: A node is 64 bits: from the lowest, column (8), first child (24), lowest code (16) and width (16) of the range.
 MOST_COLUMNS = 1 << 8
 MOST_NODES = 1 << 24
+
+#: Fewer rows are walked before another thread has started.
+_ROWS_A_THREAD = 4_096
 
 #: Every code lies in a range this wide.
 _EVERY = np.uint64(0xFFFF)
@@ -67,7 +74,14 @@ class TreeWalk:
         margins = np.full(len(codes[0]) if len(codes) else 0, self._forest.start, dtype=self._forest.total)
         if len(margins):
             matrix = stacked(codes, self._used, self._sizes) if self._used else np.zeros((1, len(margins)), np.uint16)
-            walk_margins(matrix, *self._arguments, margins)
+            run = partial(walk_margins, matrix, *self._arguments, margins)
+            parts = min(effective_n_jobs(self._forest.jobs), -(-len(margins) // _ROWS_A_THREAD))
+            ends = np.linspace(0, len(margins), parts + 1).astype(int).tolist()
+            if parts == 1:
+                run(*ends)
+            else:
+                with ThreadPoolExecutor(parts) as threads:
+                    deque(threads.map(run, ends[:-1], ends[1:]), maxlen=0)
         return self._forest.link(margins)
 
     def extend(self, group: int, values: Floats) -> None:
@@ -87,7 +101,7 @@ class TreeWalk:
         if len(self._columns) > MOST_COLUMNS:
             raise NotReadable(f"the trees look at {len(self._columns)} columns, more than {MOST_COLUMNS}")
         nodes, values, roots = _pack(self._forest, self._columns)
-        self._arguments = (*self._places(), nodes, values, roots)
+        self._arguments = (*self._places(), nodes.view(np.uint32), values, roots)
 
     def _places(self) -> tuple[Any, ...]:
         """For the loop: which group a column reads, the column's own code of each code, where its codes start."""
@@ -129,7 +143,7 @@ def _pack(
     slot = _swap(forest, slot, inner & swapped)
     first = np.where(inner, np.minimum(slot[forest.left], slot[forest.right]), slot).astype(np.uint64)
     packed = np.zeros(count, dtype=np.uint64)
-    packed[slot] = (owner << np.uint64(56)) | (low << np.uint64(40)) | (width << np.uint64(24)) | first
+    packed[slot] = owner | (first << np.uint64(8)) | (low << np.uint64(32)) | (width << np.uint64(48))
     values = np.zeros(count, dtype=forest.total)
     values[slot] = forest.value
     packed = _chain(packed, slot, chains)
@@ -178,18 +192,19 @@ def _chain(
     Codes outside the first range go to a new node that asks for the second. Beside it stands a copy of the child that
     codes inside go to: the tree below is shared.
     """
-    rest = np.uint64((1 << 24) - 1)
+    children = np.uint64(((1 << 24) - 1) << 8)
     more: list[int] = []
     copies: list[tuple[int, int]] = []
     for node, column, split in chains:
-        here, child = int(slot[node]), int(packed[slot[node]] & rest)
+        here = int(slot[node])
+        child = int(packed[here] & children) >> 8
         for low, width in split.ranges[1:]:
             pair = len(packed) + len(more)
-            asks = (column << 56) | (low << 40) | (width << 24) | child
+            asks = column | (child << 8) | (low << 32) | (width << 48)
             if here < len(packed):
-                packed[here] = (packed[here] & ~rest) | np.uint64(pair)
+                packed[here] = (packed[here] & ~children) | np.uint64(pair << 8)
             else:
-                more[here - len(packed)] = (more[here - len(packed)] & ~int(rest)) | pair
+                more[here - len(packed)] = (more[here - len(packed)] & ~int(children)) | (pair << 8)
             copies.append((len(more), child))
             more += [0, asks]
             here = pair + 1

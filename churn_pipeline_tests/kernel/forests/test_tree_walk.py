@@ -1,7 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
+from churn_pipeline.kernel.forests import tree_walk
 from churn_pipeline.kernel.forests.forest import GroupValues, NotReadable
 from churn_pipeline.kernel.forests.forest_readers import read_forest, read_hist_boosting
 from churn_pipeline.kernel.forests.tree_columns import SharedColumn, TreeColumn, tree_columns
@@ -27,6 +31,20 @@ def test_a_deep_random_forest_is_scored_to_the_last_bit():
     codes, matrix = rows_of(groups, 4_000)
     found = TreeWalk(forest, groups, compiled=True).score(codes)
     assert same(found, estimator.predict_proba(matrix)[:, 1])
+
+
+@needs_numba
+@pytest.mark.parametrize("rows", [1, 4_097, 12_345])
+def test_rows_are_shared_between_as_many_threads_as_the_forest_itself_may_use(rows, monkeypatch):
+    x, y = customers()
+    forest = read_forest(RandomForestClassifier(8, n_jobs=2, random_state=0).fit(x, y), 1)
+    groups = one_group_a_column(forest, x.shape[1], missing=True)
+    codes, _ = rows_of(groups, rows)
+    wanted = TreeWalk(replace(forest, jobs=None), groups, compiled=True).score(codes)
+    pools = []
+    monkeypatch.setattr(tree_walk, "ThreadPoolExecutor", lambda n: pools.append(n) or ThreadPoolExecutor(n))
+    assert (TreeWalk(forest, groups, compiled=True).score(codes) == wanted).all()
+    assert pools == ([2] if rows > 4_096 else [])
 
 
 @needs_numba
