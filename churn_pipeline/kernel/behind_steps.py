@@ -63,6 +63,7 @@ class MadeColumns:
             Surprise: another frame than that of the sample.
             Exception: what the transformers raise.
         """
+        batch = _with_dictionaries(batch)  # once: the frame is made of them, and so are the codes
         before = frame(batch, self._taken)
         # A copy, as a transformer may write into what it is given; it also keeps every text where it is.
         texts = {item.name: before[item.name].to_numpy().copy() for item in self._taken if item.type == "string"}
@@ -118,6 +119,12 @@ class TablesBehind:
 
     def __str__(self) -> str:
         return f"behind {self._made}"
+
+
+def _with_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with all text as dictionaries."""
+    columns = [c.dictionary_encode() if pa.types.is_string(c.type) else c for c in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 
 def _kind(column: pd.Series) -> str:

@@ -8,21 +8,9 @@ Belongs here: functions of plain arrays, as in `compiled.py`. Does not: what bui
 
 import numpy as np
 
-from churn_pipeline.kernel.forests.compiled import _BLOCK, _lowest_bit, add_leaves, interleave
+from churn_pipeline.kernel.forests.compiled import BLOCK, find_rows, lowest_bit
 from churn_pipeline.kernel.forests.compiled import kept as compiled
-
-
-@compiled
-def _find_masks(codes, order, places, place_starts, column_starts, at):
-    """Write down, column by column, which row of masks each row of codes has."""
-    rows = codes.shape[1]
-    at[:, :rows] = 0
-    for c in range(len(column_starts) - 1):
-        mine = at[c]
-        for g in range(column_starts[c], column_starts[c + 1]):
-            place, theirs = places[place_starts[g] :], codes[order[g]]
-            for r in range(rows):
-                mine[r] += place[theirs[r]]
+from churn_pipeline.kernel.forests.compiled_walk import add_leaves, find_tops, interleave, room_for_tops
 
 
 @compiled
@@ -53,11 +41,11 @@ def mask_contributions(
     """
     trees, per, width = np.uint64(len(share_starts) - 1), np.uint64(64 // bits), np.uint64(bits)
     every = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - bits)
-    at = np.zeros((len(column_starts) - 1, _BLOCK), np.uint32)
-    masks, cases = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint64)
-    for block in range(0, codes.shape[1], _BLOCK):
-        rows = min(_BLOCK, codes.shape[1] - block)
-        _find_masks(codes[:, block : block + rows], order, places, place_starts, column_starts, at)
+    at = np.zeros((len(column_starts) - 1, BLOCK), np.uint32)
+    masks, cases = np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64)
+    for block in range(0, codes.shape[1], BLOCK):
+        rows = min(BLOCK, codes.shape[1] - block)
+        find_rows(codes[:, block : block + rows], order, places, place_starts, column_starts, at)
         tree = np.uint64(0)
         for w in range(np.uint64(words.shape[1])):
             for r in range(rows):
@@ -70,7 +58,7 @@ def mask_contributions(
                 first, shares = share_starts[tree], share_starts[tree + np.uint64(1)] - share_starts[tree]
                 for r in range(rows):
                     found = masks[r] >> (k * width)
-                    cases[r] = value_starts[tree] + (_lowest_bit(found) if by_leaf else found & every) * shares
+                    cases[r] = value_starts[tree] + (lowest_bit(found) if by_leaf else found & every) * shares
                 for j in range(shares):
                     mine, theirs = out[owners[first + j], block : block + rows], values[j:]
                     for r in range(rows):
@@ -79,11 +67,29 @@ def mask_contributions(
 
 
 @compiled
-def walk_contributions(codes, groups, places, place_starts, nodes, leaves, roots, above, asked, moved, out):
+def walk_contributions(
+    codes,
+    groups,
+    places,
+    place_starts,
+    nodes,
+    leaves,
+    entries,
+    order,
+    top_places,
+    top_place_starts,
+    column_starts,
+    masks,
+    above,
+    asked,
+    moved,
+    out,
+):
     """Walk rows through trees, and add up the steps of the way back.
 
     Args:
-        codes, groups, places, place_starts, nodes, roots: as `compiled.walk_margins` takes them.
+        codes, groups, places, place_starts, nodes, entries and those of the tops: as `compiled_walk.walk_margins`
+            takes them.
         leaves: what a leaf is called in `above`, `asked` and `moved`; 0 for other nodes.
         above, asked, moved: see `tree_shares.steps`.
         out: (columns, n) contributions, added to.
@@ -92,14 +98,16 @@ def walk_contributions(codes, groups, places, place_starts, nodes, leaves, roots
     block = min(n + 7, 1024) & ~7
     own = np.zeros(block * len(groups), np.uint16)
     sums = np.empty((block, out.shape[0]), np.float64)
-    ends = np.empty(block, np.float64)
+    ends, tops = np.empty(block, np.float64), room_for_tops(len(entries), block)
     for start in range(0, n, block):
         rows = min(block, n - start)
         sums[:] = 0.0
-        interleave(codes[:, start : start + rows], groups, places, place_starts, own)
-        for root in roots:
+        here = codes[:, start : start + rows]
+        interleave(here, groups, places, place_starts, own)
+        find_tops(here, order, top_places, top_place_starts, column_starts, masks, tops)
+        for t in range(len(entries)):
             ends[:] = 0.0
-            add_leaves(nodes, leaves, own, np.uint64(len(groups)), root, ends[: (rows + 7) & ~7])
+            add_leaves(nodes, leaves, own, np.uint64(len(groups)), entries[t], tops[t], ends[: (rows + 7) & ~7])
             for r in range(rows):
                 mine, node = sums[r], np.int64(ends[r])
                 while above[node] >= 0:

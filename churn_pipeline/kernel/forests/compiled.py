@@ -1,8 +1,8 @@
-"""The loops that numba compiles.
+"""The loops over leaf masks that numba compiles, and how all of its loops are compiled.
 
 Belongs here: functions of plain arrays that know no model, so that nothing is compiled a model; they are kept in
 numba's cache, on disk, and let go of the interpreter's lock. Does not: what builds their arrays (`leaf_masks.py`,
-`tree_walk.py`). Only those import this module, and only when they are told to compile: numba is an extra.
+which imports this module only when it is told to compile: numba is an extra), walking trees (`compiled_walk.py`).
 """
 
 # mypy: ignore-errors
@@ -25,11 +25,11 @@ def kept(function: Callable[..., Any]) -> Any:
 
 
 #: Rows whose places in the tables are looked up in one go.
-_BLOCK = 256
+BLOCK = 256
 
 
 @intrinsic
-def _lowest_bit(_context, _word):
+def lowest_bit(_context, _word):
     """Number of the lowest bit that is on in an unsigned 64-bit number other than 0."""
 
     def generate(_context, builder, _signature, arguments):
@@ -60,7 +60,24 @@ def _both(_context, one, other):
 
 
 @kept
-def _leaf_numbers(masks, width, at, row, possible, leaf):
+def find_rows(codes, order, places, place_starts, column_starts, at):
+    """Write down, column by column, which row of masks each row of codes has: arguments as `mask_margins` takes them.
+
+    Args:
+        at: (columns, at least n) the row numbers.
+    """
+    rows = codes.shape[1]
+    at[: len(column_starts) - 1, :rows] = 0
+    for c in range(len(column_starts) - 1):
+        mine = at[c]
+        for g in range(column_starts[c], column_starts[c + 1]):
+            place, theirs = places[place_starts[g] :], codes[order[g]]
+            for r in range(rows):
+                mine[r] += place[theirs[r]]
+
+
+@kept
+def leaf_numbers(masks, width, at, row, possible, leaf):
     """The leaf of a row in each tree, from the masks of its columns: four at once, as what they join is read again."""
     last = at.shape[0] - 4
     for c in range(0, last + 1, 4):
@@ -77,6 +94,12 @@ def _leaf_numbers(masks, width, at, row, possible, leaf):
         else:
             for w in range(width):
                 possible[w] &= _both(_both(masks[i + w], masks[j + w]), _both(masks[k + w], masks[m + w]))
+
+
+@kept
+def places_of(column_starts, masks):
+    """Room for the row numbers of `leaf_numbers`: those that make columns a multiple of four have the last row."""
+    return np.full((-(-(len(column_starts) - 1) // 4) * 4, BLOCK), len(masks) - 1, np.uint32)
 
 
 @kept
@@ -112,121 +135,16 @@ def mask_margins(codes, order, places, place_starts, column_starts, masks, value
         start: margin before the first tree, in the dtype of `values`.
         out: (n) margins.
     """
-    columns, width = len(column_starts) - 1, np.uint64(masks.shape[1])
-    flat, most = masks.ravel(), np.uint64(8 * masks.itemsize)
-    # Columns that make their number a multiple of four have the last row throughout.
-    at = np.full((-(-columns // 4) * 4, _BLOCK), len(masks) - 1, np.uint32)
+    width = np.uint64(masks.shape[1])
+    flat, most, at = masks.ravel(), np.uint64(8 * masks.itemsize), places_of(column_starts, masks)
     possible, leaf = np.full(width, flat[-1], masks.dtype), np.zeros((8, width), np.uint8)
-    for block in range(0, codes.shape[1], _BLOCK):
-        rows = min(_BLOCK, codes.shape[1] - block)
-        for c in range(columns):
-            mine = at[c, :rows]
-            mine[:] = 0
-            for g in range(column_starts[c], column_starts[c + 1]):
-                place, theirs = places[place_starts[g] :], codes[order[g], block : block + rows]
-                for r in range(rows):
-                    mine[r] += place[theirs[r]]
+    for block in range(0, codes.shape[1], BLOCK):
+        rows = min(BLOCK, codes.shape[1] - block)
+        find_rows(codes[:, block : block + rows], order, places, place_starts, column_starts, at)
         for first in range(0, rows, 8):
             # Past the end of the last eight stand rows of an earlier block.
             for r in range(8):
-                _leaf_numbers(flat, width, at, first + r, possible, leaf[r])
+                leaf_numbers(flat, width, at, first + r, possible, leaf[r])
             sums = _leaf_sums(leaf, values, most, start)
             for r in range(min(8, rows - first)):
                 out[block + first + r] = sums[r]
-
-
-@kept
-def _next(nodes, codes, row, at):
-    """The node after `at` for the row whose codes are every eighth from `row` on."""
-    low, high = np.uint64(nodes[at << np.uint64(1)]), nodes[(at << np.uint64(1)) | np.uint64(1)]
-    code = codes[row + ((low & np.uint64(0xFF)) << np.uint64(3))]
-    away = np.uint16(code - np.uint16(high)) > np.uint16(high >> np.uint32(16))
-    return (low >> np.uint64(8)) + np.uint64(away)
-
-
-@kept
-def add_leaves(nodes, values, codes, columns, root, sums):
-    """Walk rows through one tree, eight at once: each step waits for the memory of the one before it.
-
-    Args:
-        nodes: see `walk_margins`.
-        values: of nodes, added to `sums`.
-        codes: see `interleave`; whatever stands behind the last row may be walked with it.
-        sums: (a multiple of eight).
-    """
-    first = np.uint64(0)
-    for row in range(np.uint64(0), np.uint64(len(sums)), np.uint64(8)):
-        a = b = c = d = e = f = g = h = root
-        moved = np.uint64(1)
-        while moved != 0:
-            # Two steps before it is asked whether any row has moved. As a sum, of which no branch a row is made.
-            a1 = _next(nodes, codes, first + np.uint64(0), a)
-            b1 = _next(nodes, codes, first + np.uint64(1), b)
-            c1 = _next(nodes, codes, first + np.uint64(2), c)
-            d1 = _next(nodes, codes, first + np.uint64(3), d)
-            e1 = _next(nodes, codes, first + np.uint64(4), e)
-            f1 = _next(nodes, codes, first + np.uint64(5), f)
-            g1 = _next(nodes, codes, first + np.uint64(6), g)
-            h1 = _next(nodes, codes, first + np.uint64(7), h)
-            a = _next(nodes, codes, first + np.uint64(0), a1)
-            b = _next(nodes, codes, first + np.uint64(1), b1)
-            c = _next(nodes, codes, first + np.uint64(2), c1)
-            d = _next(nodes, codes, first + np.uint64(3), d1)
-            e = _next(nodes, codes, first + np.uint64(4), e1)
-            f = _next(nodes, codes, first + np.uint64(5), f1)
-            g = _next(nodes, codes, first + np.uint64(6), g1)
-            h = _next(nodes, codes, first + np.uint64(7), h1)
-            moved = (a ^ a1) + (b ^ b1) + (c ^ c1) + (d ^ d1) + (e ^ e1) + (f ^ f1) + (g ^ g1) + (h ^ h1)
-        sums[row + np.uint64(0)] += values[a]
-        sums[row + np.uint64(1)] += values[b]
-        sums[row + np.uint64(2)] += values[c]
-        sums[row + np.uint64(3)] += values[d]
-        sums[row + np.uint64(4)] += values[e]
-        sums[row + np.uint64(5)] += values[f]
-        sums[row + np.uint64(6)] += values[g]
-        sums[row + np.uint64(7)] += values[h]
-        first += np.uint64(8) * columns
-
-
-@kept
-def interleave(codes, groups, places, place_starts, own):
-    """The columns' own codes of some rows, eight rows by eight: column by column, and side by side those of the eight.
-
-    Args:
-        codes, groups, places, place_starts: see `walk_margins`.
-        own: where to put them.
-    """
-    width = np.uint64(8 * len(groups))
-    for c in range(np.uint64(len(groups))):
-        place, theirs = places[place_starts[c] :], codes[groups[c]]
-        for r in range(np.uint64(len(theirs))):
-            own[(r >> np.uint64(3)) * width + (c << np.uint64(3)) + (r & np.uint64(7))] = place[theirs[r]]
-
-
-@kept
-def walk_margins(codes, groups, places, place_starts, nodes, values, roots, out, start, stop):
-    """Add the leaves that rows end in to their margins, tree after tree.
-
-    Args:
-        codes: (groups, n) uint16.
-        groups: (columns) which group a column reads.
-        places: code → the column's own code, all columns one after the other.
-        place_starts: (columns) where the places of a column start.
-        nodes: two numbers of 32 bits each, bits from the lowest: column (8) and first child (24); lowest code of a
-            range (16) and its width (16). Codes inside the range go to the first child, others to the node behind it.
-            A leaf is its own first child.
-        values: what a node adds as the last one.
-        roots: (trees) nodes to start from.
-        out: (n) margins, added to.
-        start, stop: the rows to walk.
-    """
-    block = min(stop - start + 7, 8192) & ~7
-    own = np.zeros(block * len(groups), np.uint16)
-    sums = np.empty(block, out.dtype)
-    for first in range(start, stop, block):
-        rows = min(block, stop - first)
-        sums[:rows] = out[first : first + rows]
-        interleave(codes[:, first : first + rows], groups, places, place_starts, own)
-        for root in roots:
-            add_leaves(nodes, values, own, np.uint64(len(groups)), root, sums[: (rows + 7) & ~7])
-        out[first : first + rows] = sums[:rows]

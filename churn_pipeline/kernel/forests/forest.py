@@ -8,7 +8,7 @@ arrays out of a fitted estimator (`forest_readers.py`, `booster_readers.py`), ev
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -136,6 +136,25 @@ class Forest:
             found[self.left[inner]] = found[inner]
             found[self.right[inner]] = found[inner] + self.leaf_counts[self.left[inner]]
         return found
+
+    def top(self, depth: int) -> Forest:
+        """The first levels of each tree: `depth` steps below a root is a leaf, and a leaf's value is its node here."""
+        kept = np.sort(np.concatenate(self.levels[: depth + 1]))
+        end = np.isin(kept, self.levels[depth]) if depth < len(self.levels) else np.zeros(len(kept), dtype=bool)
+        end |= self.feature[kept] < 0
+        new = np.full(len(self.feature), -1, dtype=np.int32)
+        new[kept] = np.arange(len(kept))
+        names = ("threshold", "missing_left", "cover", "range_set", "inside_left")
+        return replace(
+            self,
+            feature=np.where(end, -1, self.feature[kept]).astype(np.int32),
+            left=np.where(end, -1, new[self.left[kept]]).astype(np.int32),
+            right=np.where(end, -1, new[self.right[kept]]).astype(np.int32),
+            value=np.where(end, kept, 0).astype(np.float64),
+            roots=new[self.roots],
+            total=np.dtype(np.float64),
+            **{name: getattr(self, name)[kept] for name in names},
+        )
 
     @cached_property
     def ordinary(self) -> Bools:

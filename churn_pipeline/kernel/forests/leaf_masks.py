@@ -127,13 +127,28 @@ class LeafMasks:
             if self._compiled:
                 from churn_pipeline.kernel.forests.compiled import mask_margins
 
-                *where, words, values, start = self._arguments
-                mask_margins(matrix, *where, words.view(f"<u{self._bits // 8}"), values, start, margins)
+                *_, values, start = self._arguments
+                mask_margins(matrix, *self.tables(), values, start, margins)
             else:
                 self._margins(matrix, margins)
         else:
             margins[:] = self._sums(np.ones((1, self._trees), dtype=np.uint8))
         return self._forest.link(margins)
+
+    def tables(self) -> tuple[Any, ...]:
+        """For a compiled loop: groups in their order, places, where these start, columns, masks; see `mask_margins`."""
+        *where, words, _, _ = self._arguments
+        return *where, words.view(f"<u{self._bits // 8}")
+
+    @property
+    def used(self) -> Sequence[int]:
+        """The groups that any tree looks at."""
+        return self._used
+
+    @property
+    def leaves(self) -> Floats:
+        """(trees, at least the leaves of one) their values."""
+        return self._values[: len(self._forest.roots)]
 
     def extend(self, group: int, values: Floats) -> None:
         """Append codes to a group: see `Evaluator.extend`."""

@@ -1,10 +1,12 @@
 """Trees of any depth, walked on codes.
 
 Belongs here: the evaluator, and packing the trees into one array of 8-byte nodes. Does not: what a column of codes is
-for the trees (`tree_columns.py`), the loop (`compiled.py`), trees of at most 64 leaves (`leaf_masks.py` is faster).
+for the trees (`tree_columns.py`), the loops (`compiled_walk.py`), trees of at most 64 leaves (`leaf_masks.py` is
+faster).
 
 Every split asks whether a code lies in a range. The children of a node are neighbours, so that the next node is a sum;
-a leaf is its own child, so that several rows advance together until none of them moves.
+a leaf is its own child, so that several rows advance together until none of them moves. The first levels of all trees
+are stepped over at once, by leaf masks of trees that end there.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ from churn_pipeline.kernel.forests.forest import (
     check_groups,
     stacked,
 )
+from churn_pipeline.kernel.forests.leaf_masks import LeafMasks
 from churn_pipeline.kernel.forests.tree_columns import SharedColumn, Split, TreeColumn, tree_columns
+
+#: Levels of a tree that masks of 32 bits step over.
+_TOP = 5
 
 #: A node is 64 bits: from the lowest, column (8), first child (24), lowest code (16) and width (16) of the range.
 MOST_COLUMNS = 1 << 8
@@ -65,15 +71,19 @@ class TreeWalk:
         self._sizes = np.array([len(group.values) for group in groups])
         self._used = [i for i, g in enumerate(groups) if set(g.outputs.tolist()) & set(forest.features)]
         self._arguments: tuple[Any, ...] = ()
+        self._top = LeafMasks(forest.top(_TOP), groups, compiled=True)
         self._build()
 
     def score(self, codes: Sequence[Codes] | Codes) -> Floats:
         """Probability of the positive class for n rows: see `Evaluator.score`."""
-        from churn_pipeline.kernel.forests.compiled import walk_margins
+        from churn_pipeline.kernel.forests.compiled_walk import walk_margins
 
         margins = np.full(len(codes[0]) if len(codes) else 0, self._forest.start, dtype=self._forest.total)
-        if len(margins):
-            matrix = stacked(codes, self._used, self._sizes) if self._used else np.zeros((1, len(margins)), np.uint16)
+        if not self._used:  # every tree is a leaf
+            for value in self._forest.value[self._forest.roots].astype(self._forest.total):
+                margins += value
+        elif len(margins):
+            matrix = stacked(codes, self._used, self._sizes)
             run = partial(walk_margins, matrix, *self._arguments, margins)
             parts = min(effective_n_jobs(self._forest.jobs), -(-len(margins) // _ROWS_A_THREAD))
             ends = np.linspace(0, len(margins), parts + 1).astype(int).tolist()
@@ -89,38 +99,47 @@ class TreeWalk:
         self._sizes[group] += len(values)
         self._values[group] = np.concatenate([self._values[group], values])
         if group in self._used:
+            self._top.extend(group, values)
             known = [column.extend(values) for column in self._columns if column.group == group]
             if all(known):
-                self._arguments = (*self._places(), *self._arguments[3:])
+                self._arguments = (*self._places(), *self._arguments[3:6], *self._tops())
             else:
                 self._build()
 
     def _build(self) -> None:
+        if not self._used:
+            return
         groups = [(i, GroupValues(self._outputs[i], self._values[i])) for i in self._used]
         self._columns = tree_columns(self._forest, groups)
         if len(self._columns) > MOST_COLUMNS:
             raise NotReadable(f"the trees look at {len(self._columns)} columns, more than {MOST_COLUMNS}")
-        nodes, values, roots = _pack(self._forest, self._columns)
-        self._arguments = (*self._places(), nodes.view(np.uint32), values, roots)
+        nodes, values, slot = _pack(self._forest, self._columns)
+        entries = slot[self._top.leaves.astype(np.intp)].astype(np.uint32)
+        self._arguments = (*self._places(), nodes.view(np.uint32), values, entries, *self._tops())
 
     def _places(self) -> tuple[Any, ...]:
         """For the loop: which group a column reads, the column's own code of each code, where its codes start."""
-        places = [column.place for column in self._columns] or [np.zeros(1, dtype=np.uint16)]
+        places = [column.place for column in self._columns]
         position = {group: i for i, group in enumerate(self._used)}
         return (
-            np.array([position[column.group] for column in self._columns] or [0], dtype=np.uint64),
+            np.array([position[column.group] for column in self._columns], dtype=np.uint64),
             np.concatenate(places),
             np.cumsum([0, *(len(place) for place in places)])[:-1].astype(np.uint64),
         )
 
+    def _tops(self) -> tuple[Any, ...]:
+        """For the loop: the tables of the trees' tops, which look at some of the groups that the trees do."""
+        order, *tables = self._top.tables()
+        return np.array([self._used.index(self._top.used[i]) for i in order], dtype=np.uint64), *tables
+
 
 def _pack(
     forest: Forest, columns: Sequence[TreeColumn | SharedColumn]
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[Any], npt.NDArray[np.uint64]]:
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[Any], Indices]:
     """All trees as 64-bit nodes.
 
     Returns:
-        nodes, the value of each (0 at inner nodes), and the root of each tree.
+        nodes, the value of each (0 at inner nodes), and where each of the forest's nodes is.
     """
     slot = _slots(forest)
     count = len(forest.feature)
@@ -152,7 +171,7 @@ def _pack(
     return (
         packed,
         np.append(values, np.zeros(len(packed) - count, dtype=values.dtype)),
-        slot[forest.roots].astype(np.uint64),
+        slot,
     )
 
 
