@@ -23,13 +23,14 @@ from churn_pipeline.kernel.forests.forest import Forest, NotReadable
 from churn_pipeline.kernel.forests.forest_tables import ForestTables, Takes
 from churn_pipeline.kernel.front import Front, quiet
 from churn_pipeline.kernel.intervals import Intervals
-from churn_pipeline.kernel.linear_tables import Affine, LinearTables, affine
+from churn_pipeline.kernel.linear_tables import LinearTables
 from churn_pipeline.kernel.material import Material
 from churn_pipeline.kernel.matrix import Matrix
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.node import Leaf, leaves
 from churn_pipeline.kernel.separable import Group, groups
 from churn_pipeline.kernel.tables import Tables, find_refused
+from churn_pipeline.kernel.terms import Column, Densities, Terms, Weights
 
 #: What comes before zero and zero itself: between them is nothing else.
 _ZERO = np.array([np.nextafter(0.0, -1.0), 0.0])
@@ -95,9 +96,8 @@ class _Compiler:
             self._make_axes(front, parts)
             rest = leaf.chain[end:]
             if not self._only_matrix:
-                weights = self._weights(front, rest, leaf)
-                if weights is not None:
-                    return self._linear(front, parts, *weights, leaf)
+                if (terms := self._terms(front, rest, leaf)) is not None:
+                    return self._sums(front, parts, terms, leaf)
                 if not rest and (made := self._trees(front, parts, leaf)) is not None:
                     return made
             return self._matrix(front, parts, rest, leaf)
@@ -119,45 +119,45 @@ class _Compiler:
         except (TypeError, ValueError) as error:
             return f"its columns cannot be looked at one by one ({type(error).__name__})"
 
-    def _weights(self, front: Front, rest: Sequence[Any], leaf: Leaf) -> tuple[npt.NDArray[np.float64], float] | None:
-        """Weights and intercept on the front's outputs, through whatever affine steps lie between."""
+    def _terms(self, front: Front, rest: Sequence[Any], leaf: Leaf) -> Terms | None:
+        """What the front's outputs add to a margin, through whatever affine steps lie between; None if it is no sum."""
+        if not rest and (normal := structure.densities(leaf)) is not None:
+            return Densities(*normal)
         found = structure.linear(leaf)
         if found is None or not all(structure.affine(step) for step in rest):
             return None
         if not rest:
-            return found
+            return Weights(*found)
         weights, intercept = found
         width = front.standing.shape[1]
         answers: Any = front.contain(np.concatenate([np.zeros((1, width)), np.eye(width)]))
         for step in rest:
             answers = step.transform(answers)
         margins = structure.dense(answers).astype(np.float64) @ weights + intercept
-        return margins[1:] - margins[0], float(margins[0])
+        return Weights(margins[1:] - margins[0], float(margins[0]))
 
-    def _linear(
-        self, front: Front, parts: list[Group], weights: npt.NDArray[np.float64], intercept: float, leaf: Leaf
-    ) -> Evaluator:
-        affines: list[Affine] = []
+    def _sums(self, front: Front, parts: list[Group], terms: Terms, leaf: Leaf) -> Evaluator:
+        columns: list[Column] = []
         coded: list[Coordinate] = []
         computed: list[Group] = []
         for group in parts:
-            flat = self._affine(front, group, weights)
-            if flat is not None:
-                affines.append(flat)
+            column = self._column(front, group, terms)
+            if column is not None:
+                columns.append(column)
             elif (axis := self._axis(front, group)) is not None:
                 coded.append(Coordinate(group, axis))
             else:
                 computed.append(group)
-        standing = np.setdiff1d(np.arange(len(weights)), np.concatenate([group.outputs for group in parts]))
-        start = intercept + float(front.standing[0][standing] @ weights[standing])
+        decided = np.concatenate([np.empty(0, np.intp), *(group.outputs for group in parts)])
+        standing = np.setdiff1d(np.arange(front.standing.shape[1]), decided)
+        start = terms.start + float(terms.of(front.standing[:, standing], standing)[0])
         link = 0 if leaf.margin else 1 if leaf.positive == 1 else -1
-        return LinearTables(front, weights, start, link, coded, affines, computed, compiled=self._compiled)
+        return LinearTables(front, terms, start, link, coded, columns, computed, compiled=self._compiled)
 
-    def _affine(self, front: Front, group: Group, weights: npt.NDArray[np.float64]) -> Affine | None:
+    def _column(self, front: Front, group: Group, terms: Terms) -> Column | None:
         if len(group.columns) > 1 or not self._is_number(group.columns[0]) or not front.monotone(group.columns[0]):
             return None
-        seen = numbers(self._material.pools[group.columns[0]])
-        return affine(front, group, weights, seen)
+        return terms.column(front, group, numbers(self._material.pools[group.columns[0]]))
 
     def _trees(self, front: Front, parts: list[Group], leaf: Leaf) -> Evaluator | None:
         reader = structure.forest_reader(leaf)

@@ -183,6 +183,15 @@ def linear(leaf: Leaf) -> tuple[npt.NDArray[np.float64], float] | None:
     return weights, float(np.asarray(leaf.classifier.intercept_).reshape(-1)[0])
 
 
+def densities(leaf: Leaf) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float] | None:
+    """(2, outputs) means and variances of two classes of normal densities, and the log-odds without any output."""
+    bayes = leaf.classifier
+    if leaf.margin or kind(bayes) != "GaussianNB" or len(bayes.classes_) != 2:
+        return None
+    odds = np.log(bayes.class_prior_[1]) - np.log(bayes.class_prior_[0])
+    return np.asarray(bayes.theta_, dtype=np.float64), np.asarray(bayes.var_, dtype=np.float64), float(odds)
+
+
 def forest_reader(leaf: Leaf) -> Callable[[Any, int], Forest] | None:
     """What reads the classifier's trees; None where it has none, or none that is known."""
     return _FORESTS.get(kind(leaf.classifier))

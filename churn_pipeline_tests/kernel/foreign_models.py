@@ -279,7 +279,7 @@ MODELS = {
         "masks",
         "masks",
     ),
-    "bayes": (lambda: make_pipeline(_front(sparse_threshold=0), GaussianNB()), "matrix", "matrix"),
+    "bayes": (lambda: make_pipeline(_front(sparse_threshold=0), GaussianNB()), "linear", "linear"),
     "network": (lambda: make_pipeline(_front(), MLPClassifier((8,), max_iter=30, random_state=0)), "matrix", "matrix"),
     "ada": (lambda: make_pipeline(_front(), AdaBoostClassifier(n_estimators=10, random_state=0)), "masks", "masks"),
     "bagged": (

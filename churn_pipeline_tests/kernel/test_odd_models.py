@@ -1,7 +1,5 @@
 """Models that do what few do: they are scored as their estimator scores them, left to it, or named as defective."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -299,33 +297,6 @@ def test_a_word_that_is_missing_in_the_dictionary_itself_is_as_missing_as_any():
     assert frame(one, INPUTS).equals(frame(other, INPUTS))
     assert (probabilities(one, plan) == probabilities(other, plan)).all()
     says_the_same(plan, one, other)
-
-
-@pytest.mark.parametrize("imputer", [SimpleImputer(), SimpleImputer(strategy="constant", fill_value=-7.0), None])
-def test_what_is_missing_and_what_is_no_number_are_the_same_to_a_linear_model(imputer):
-    train = members(1_500, seed=1)
-    numbers = ["visits", "spend", "months"]
-    steps = [imputer, StandardScaler()] if imputer else [StandardScaler()]
-    columns = [item for item in INPUTS if item.name in numbers]
-    filled = train.select(numbers)
-    if imputer is None:
-        filled = pa.RecordBatch.from_arrays([column.fill_null(1) for column in filled.columns], numbers)
-    estimator = make_pipeline(*steps, _logistic()).fit(frame(filled, columns), labels(train))
-    model = replace(version(), inputs=tuple(columns))
-    plan = make_plan(model, estimator, members(1_000, seed=9), {name: EXTREMES[name] for name in numbers})
-    assert plan.tier == "linear", plan.why
-    batch = members(300, seed=2).select(numbers)
-    odd = batch.set_column(1, "spend", pa.array([None, np.nan, 3.5] * 100))
-    for rows in (batch, odd):
-        found = score(rows, plan).column("churn_probability")
-        for place in range(20):
-            row = rows.slice(place, 1)
-            try:
-                wanted = estimator.predict_proba(frame(row, columns))[0, 1]
-            except ValueError:
-                assert found[place].as_py() is None
-            else:
-                assert abs(found[place].as_py() - wanted) <= 1e-12
 
 
 def test_a_plan_says_all_that_was_in_the_way_of_a_faster_one(monkeypatch):

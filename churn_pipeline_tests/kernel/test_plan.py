@@ -193,7 +193,7 @@ def test_a_model_that_scores_none_of_the_made_up_customers_is_left_as_it_is():
 
 def test_a_matrix_is_filled_block_by_block(monkeypatch):
     monkeypatch.setattr("churn_pipeline.kernel.matrix._BLOCK", 64)
-    estimator = fitted("bayes")
+    estimator = fitted("network")
     plan = plan_of(estimator)
     assert plan.tier == "matrix"
     for batch in (members(64, seed=5), strange(200)):

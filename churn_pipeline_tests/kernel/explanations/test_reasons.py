@@ -264,7 +264,18 @@ def test_a_boosting_of_exponential_loss_is_explained_in_log_odds():
     assert np.abs(added_up(contributions(BATCH, plan)) - answers(BATCH, plan)).max() <= 1e-9
 
 
-@pytest.mark.parametrize("name", ["calibrated_svc", "function_over_all", "bayes"])
+def test_what_columns_add_to_naive_bayes_adds_up_to_its_log_odds():
+    plan = plan_of(fitted("bayes"))
+    found = contributions(BATCH, plan)
+    assert found.exact
+    wanted = np.log(answers(BATCH, plan)) - np.log1p(-answers(BATCH, plan))
+    certain = np.abs(wanted) < 20  # what is left to 1 has too few digits beyond
+    assert certain.sum() > 100
+    assert np.abs(added_up(found) - answers(BATCH, plan)).max() <= 1e-9
+    assert np.abs((found.base + found.values.sum(axis=0) - wanted)[certain]).max() <= 1e-6
+
+
+@pytest.mark.parametrize("name", ["calibrated_svc", "function_over_all", "network"])
 def test_a_model_without_parts_that_add_up_has_no_reasons_and_says_what_to_do(name):
     with pytest.raises(ReasonsUnavailable, match=r"m version 1 has no reasons: .* Switch reasons off"):
         reasons(BATCH, plan_of(fitted(name)), 3)

@@ -1,0 +1,233 @@
+"""What the outputs of a front add to a classifier's margin, and what single columns of many numbers add.
+
+Belongs here: margins that are sums of one term an output: of linear classifiers, and of naive Bayes. Does not: which
+classifiers those are (`structure.py`), adding up (`linear_tables.py`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from churn_pipeline.kernel.codes import far, largest
+from churn_pipeline.kernel.front import Front
+from churn_pipeline.kernel.rows import changed
+from churn_pipeline.kernel.separable import Group
+
+Floats = npt.NDArray[np.float64]
+
+#: What an affine output or term may differ from the real one by, relative to its size.
+_AFFINE_WITHIN = 1e-13
+
+#: Squared distances from a mean, in variances, up to which rounding stays far below what may differ: 31 deviations.
+_FAR_OFF = 1_000.0
+
+
+class Column(ABC):
+    """What one column of many numbers adds to the margin, missing ones included.
+
+    Attributes:
+        column: its name.
+    """
+
+    column: str
+
+    @abstractmethod
+    def of(self, found: Floats) -> Floats:
+        """(n,) terms of numbers; NaN where only the estimator can say."""
+
+    @abstractmethod
+    def one(self, value: float | None) -> float:
+        """The term of one number, or of none."""
+
+
+class Terms(ABC):
+    """A margin that is `start` and one term an output.
+
+    Attributes:
+        start: what is left where there are no outputs.
+    """
+
+    start: float
+
+    @abstractmethod
+    def of(self, values: Floats, outputs: npt.NDArray[np.intp]) -> Floats:
+        """(n,) sums of the terms of some outputs, for values (n, outputs); NaN where only the estimator can say."""
+
+    @abstractmethod
+    def column(self, front: Front, group: Group, seen: Floats) -> Column | None:
+        """What a group of one column adds, if its outputs are affine functions of it wherever one looks.
+
+        Args:
+            seen: numbers of the column, the ends of its range among them.
+        """
+
+
+@dataclass(frozen=True)
+class Affine(Column):
+    """`slope * x + offset`, or `missing`.
+
+    Attributes:
+        most: of greater numbers only the estimator can say.
+    """
+
+    column: str
+    slope: float
+    offset: float
+    missing: float
+    most: float
+
+    @cached_property
+    def stand_in(self) -> float:
+        """The number that adds what a missing one adds; NaN where there is none."""
+        found = (self.missing - self.offset) / self.slope if self.slope else 0.0
+        same = abs(found * self.slope + self.offset - self.missing) <= _AFFINE_WITHIN * max(1, abs(self.missing))
+        return found if same and abs(found) <= self.most else np.nan
+
+    def of(self, found: Floats) -> Floats:
+        added = found * self.slope
+        added += self.offset
+        added[np.isnan(found)] = self.missing
+        added[np.abs(found) > self.most] = np.nan
+        return added
+
+    def one(self, value: float | None) -> float:
+        if value is None or value != value:
+            return self.missing
+        return value * self.slope + self.offset if abs(value) <= self.most else np.nan
+
+    def add_to(self, margin: Floats, found: npt.NDArray[np.float64 | np.int64]) -> bool:
+        """Add `slope * found`, and say whether all numbers are small enough; NaN is."""
+        margin += found * self.slope
+        return not bool((np.abs(found) > self.most).any())
+
+    def add_compiled(self, margin: Floats, found: npt.NDArray[np.float64 | np.int64]) -> bool:
+        """The same with numba."""
+        from churn_pipeline.kernel.compiled_sums import add_scaled
+
+        return bool(add_scaled(np.ascontiguousarray(found), self.slope, self.most, margin))
+
+
+@dataclass(frozen=True)
+class Weights(Terms):
+    """Of a linear classifier.
+
+    Attributes:
+        weights: of the outputs.
+    """
+
+    weights: Floats
+    start: float
+
+    def of(self, values: Floats, outputs: npt.NDArray[np.intp]) -> Floats:
+        return np.asarray(values @ self.weights[outputs])
+
+    def column(self, front: Front, group: Group, seen: Floats) -> Affine | None:
+        column = group.columns[0]
+        points, answers = _tried(front, group, seen)
+        real = self.of(answers, group.outputs)
+        slope, offset = (float(found[0]) for found in _line(points, real[:, None]))
+        missing = _missing(front, group)
+        term = np.nan if missing is None else float(self.of(missing, group.outputs)[0])
+        found = Affine(column, slope, offset, term, largest(front.base.schema.field(column).type))
+        return found if _is_within(found.of(points), real) else None
+
+
+@dataclass(frozen=True)
+class Bell(Column):
+    """The logarithm of a normal density of class 1, less that of class 0, summed over some affine outputs.
+
+    Attributes:
+        slopes, offsets: the outputs as functions of the column.
+        outputs: their places.
+        missing: what is added where a number is missing.
+    """
+
+    column: str
+    densities: Densities
+    outputs: npt.NDArray[np.intp]
+    slopes: Floats
+    offsets: Floats
+    missing: float
+    most: float
+
+    def of(self, found: Floats) -> Floats:
+        added = np.zeros(len(found))
+        for output, slope, offset in zip(self.outputs, self.slopes, self.offsets, strict=True):
+            added += self.densities.log_ratio(found * slope + offset, output)
+        added[np.isnan(found)] = self.missing
+        added[np.abs(found) > self.most] = np.nan
+        return added
+
+    def one(self, value: float | None) -> float:
+        return float(self.of(np.array([np.nan if value is None else value], dtype=np.float64))[0])
+
+
+@dataclass(frozen=True)
+class Densities(Terms):
+    """Of naive Bayes with normal densities (Zhang 2004), as scikit-learn's: outputs are independent within a class.
+
+    Attributes:
+        means, variances: (2, outputs) of each class.
+    """
+
+    means: Floats
+    variances: Floats
+    start: float
+
+    def log_ratio(self, values: Floats, output: int) -> Floats:
+        """(n,) what an output adds; NaN so far from both means that rounding would tell."""
+        (low, high), (one, two) = self.means[:, output], self.variances[:, output]
+        below, above = (values - low) ** 2 / one, (values - high) ** 2 / two
+        found = (below - above + np.log(one / two)) / 2
+        if max(below.max(initial=0), above.max(initial=0)) > _FAR_OFF:
+            found[np.maximum(below, above) > _FAR_OFF] = np.nan
+        return np.asarray(found)
+
+    def of(self, values: Floats, outputs: npt.NDArray[np.intp]) -> Floats:
+        added = np.zeros(len(values))
+        for column, output in zip(values.T, outputs, strict=True):
+            added += self.log_ratio(column, int(output))
+        return added
+
+    def column(self, front: Front, group: Group, seen: Floats) -> Bell | None:
+        column = group.columns[0]
+        points, answers = _tried(front, group, seen)
+        slopes, offsets = _line(points, answers)
+        if not _is_within(points[:, None] * slopes + offsets, answers):
+            return None
+        missing = _missing(front, group)
+        term = np.nan if missing is None else float(self.of(missing, group.outputs)[0])
+        most = largest(front.base.schema.field(column).type)
+        return Bell(column, self, group.outputs, slopes, offsets, term, most)
+
+
+def _tried(front: Front, group: Group, seen: Floats) -> tuple[Floats, Floats]:
+    """(n,) numbers of a group's one column, far ones among them, and (n, outputs) what becomes of them."""
+    kind = front.base.schema.field(group.columns[0]).type
+    points = np.unique(np.concatenate([seen[~np.isnan(seen)], far(kind)]))
+    rows = changed(front.base, {group.columns[0]: pa.array(points).cast(kind)})
+    return points, front.partial(rows, group.columns, group.outputs)
+
+
+def _line(points: Floats, answers: Floats) -> tuple[Floats, Floats]:
+    """(outputs,) slopes and offsets of the lines through two of the answers (n, outputs)."""
+    (zero,), (unit,) = np.flatnonzero(points == 0), np.flatnonzero(points == 1e6)
+    return (answers[unit] - answers[zero]) / 1e6, answers[zero]
+
+
+def _is_within(found: Floats, real: Floats) -> bool:
+    return bool((np.abs(found - real) <= _AFFINE_WITHIN * np.maximum(1, np.abs(real))).all())
+
+
+def _missing(front: Front, group: Group) -> Floats | None:
+    """(1, outputs) what becomes of a missing number; None where it is refused: the estimator says so itself."""
+    try:
+        return front.partial(changed(front.base, {group.columns[0]: [None]}), group.columns, group.outputs)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,60 @@
+"""Margins that are sums: what single columns add to them, missing, far off and unknown numbers included."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.plan import make_plan
+from churn_pipeline.kernel.score import score
+from churn_pipeline_tests.kernel.foreign_models import EXTREMES, INPUTS, _logistic, fitted, labels, members, version
+from churn_pipeline_tests.kernel.test_plan import plan_of
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.mark.parametrize("imputer", [SimpleImputer(), SimpleImputer(strategy="constant", fill_value=-7.0), None])
+def test_what_is_missing_and_what_is_no_number_are_the_same_to_a_linear_model(imputer):
+    train = members(1_500, seed=1)
+    numbers = ["visits", "spend", "months"]
+    steps = [imputer, StandardScaler()] if imputer else [StandardScaler()]
+    columns = [item for item in INPUTS if item.name in numbers]
+    filled = train.select(numbers)
+    if imputer is None:
+        filled = pa.RecordBatch.from_arrays([column.fill_null(1) for column in filled.columns], numbers)
+    estimator = make_pipeline(*steps, _logistic()).fit(frame(filled, columns), labels(train))
+    model = replace(version(), inputs=tuple(columns))
+    plan = make_plan(model, estimator, members(1_000, seed=9), {name: EXTREMES[name] for name in numbers})
+    assert plan.tier == "linear", plan.why
+    batch = members(300, seed=2).select(numbers)
+    odd = batch.set_column(1, "spend", pa.array([None, np.nan, 3.5] * 100))
+    for rows in (batch, odd):
+        found = score(rows, plan).column("churn_probability")
+        for place in range(20):
+            row = rows.slice(place, 1)
+            try:
+                wanted = estimator.predict_proba(frame(row, columns))[0, 1]
+            except ValueError:
+                assert found[place].as_py() is None
+            else:
+                assert abs(found[place].as_py() - wanted) <= 1e-12
+
+
+def test_customers_far_from_both_classes_of_naive_bayes_are_the_estimators():
+    estimator, plan = fitted("bayes"), plan_of(fitted("bayes"))
+    batch = members(400, seed=3)
+    spend = np.repeat([20.0, 3e3, 1e7, -1e12], 100)
+    batch = batch.set_column(batch.schema.get_field_index("spend"), "spend", pa.array(spend))
+    left = np.isnan(plan.tables.answer(batch).probability)
+    assert not left[:100].any() and left[200:].all()
+    found = score(batch, plan).column("churn_probability").to_numpy()
+    wanted = estimator.predict_proba(frame(batch, INPUTS))[:, 1]
+    assert np.abs(found - wanted).max() <= 1e-12
+    near, distant = batch.slice(0, 1).to_pylist()[0], batch.slice(250, 1).to_pylist()[0]
+    assert plan.tables.one(near) == pytest.approx(wanted[0], abs=1e-12)
+    assert plan.tables.one(distant) is None
