@@ -28,6 +28,7 @@ from churn_pipeline.kernel.material import Material
 from churn_pipeline.kernel.matrix import Matrix
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.node import Leaf, leaves
+from churn_pipeline.kernel.products import product
 from churn_pipeline.kernel.separable import Group, groups
 from churn_pipeline.kernel.tables import Tables, find_refused
 from churn_pipeline.kernel.terms import Column, Densities, Terms, Weights
@@ -78,7 +79,7 @@ class _Compiler:
         self._model, self._estimator, self._material = model, estimator, material
         self._compiled, self._only_matrix = compiled, only_matrix
         self._fronts: dict[tuple[int, ...], tuple[Front, list[Group]] | str] = {}
-        self._axes: dict[tuple[str, ...], Axis] = {}
+        self._axes: dict[tuple[tuple[str, ...], bytes], Axis] = {}
 
     def evaluator(self, leaf: Leaf) -> Evaluator:
         """The fastest evaluator for one classifier.
@@ -112,7 +113,8 @@ class _Compiler:
 
     def _probed(self, chain: tuple[Any, ...]) -> tuple[Front, list[Group]] | str:
         front = Front(chain, self._model.inputs, self._material.base)
-        if any(len(columns) == len(self._model.inputs) > 1 for columns in front.together()):
+        all_of_them = any(len(columns) == len(self._model.inputs) > 1 for columns in front.together())
+        if all_of_them and front.products([item.name for item in self._model.inputs]) is None:
             return f"{_last_unknown(chain)} may combine any columns of the customer"
         try:
             return front, groups(front, self._material.bases, self._material.pools)
@@ -155,7 +157,11 @@ class _Compiler:
         return LinearTables(front, terms, start, link, coded, columns, computed, compiled=self._compiled)
 
     def _column(self, front: Front, group: Group, terms: Terms) -> Column | None:
-        if len(group.columns) > 1 or not self._is_number(group.columns[0]) or not front.monotone(group.columns[0]):
+        if not all(map(self._is_number, group.columns)):
+            return None
+        if len(group.columns) > 1:
+            return product(front, group, terms, self._material.pools) if isinstance(terms, Weights) else None
+        if not front.monotone(group.columns[0]):
             return None
         return terms.column(front, group, numbers(self._material.pools[group.columns[0]]))
 
@@ -227,17 +233,25 @@ class _Compiler:
 
     def _axis(self, front: Front, group: Group) -> Axis | None:
         """Codes for a group of columns whose values are few; None for anything continuous."""
-        return self._axes.get(group.columns) if group.seen and not self._continuous(front, group) else None
+        return self._axes.get(self._key(front, group)) if group.seen and not self._continuous(front, group) else None
+
+    def _key(self, front: Front, group: Group) -> tuple[tuple[str, ...], bytes]:
+        jumps = self._jumps(front, group)
+        return group.columns, b"" if jumps is None else jumps.tobytes()
 
     def _make_axes(self, front: Front, parts: list[Group]) -> None:
         """Make the axes of all groups that have one, and ask the estimator about all their values at once."""
-        new: dict[tuple[str, ...], Axis] = {}
+        new: dict[tuple[tuple[str, ...], bytes], Axis] = {}
         for group in parts:
-            if group.columns in self._axes or not group.seen or self._continuous(front, group):
+            key = self._key(front, group)
+            if key in self._axes or not group.seen or self._continuous(front, group):
+                continue
+            if (jumps := self._jumps(front, group)) is not None:
+                new[key] = self._intervals(group.columns[0], {group.columns[0]: jumps})
                 continue
             with suppress(TooManyValues):
                 if (made := self._made_axis(group)) is not None:
-                    new[group.columns] = made
+                    new[key] = made
         find_refused(self._estimator, self._model, self._material.base, list(new.values()))
         self._axes.update(new)
 
@@ -256,6 +270,14 @@ class _Compiler:
             return Numbers(name, whole, compiled=self._compiled)
         few = not pa.types.is_integer(pool.type) and self._material.distinct(name) <= _FEW
         return Numbers(name, numbers(pool.drop_null()), compiled=self._compiled) if few else None
+
+    def _jumps(self, front: Front, group: Group) -> npt.NDArray[np.float64] | None:
+        """The last number before each jump of what is made of one column of numbers, if it only jumps."""
+        column, *others = group.columns
+        if others or not self._is_number(column) or (jumps := front.jumps(column)) is None:
+            return None
+        whole = pa.types.is_integer(self._material.pools[column].type)
+        return np.unique(np.ceil(jumps) - 1 if whole else np.nextafter(jumps, -np.inf))
 
     def _is_number(self, column: str) -> bool:
         return is_number(self._material.pools[column].type)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +22,23 @@ from churn_pipeline.kernel.model_version import ModelInput
 
 #: Types of the signature whose values nobody can list.
 _NUMBERS = frozenset({"double", "float", "integer", "long"})
+
+
+@dataclass(frozen=True)
+class Made:
+    """Outputs that are products of columns.
+
+    Attributes:
+        columns: of the customer.
+        before: what is done to them before they are multiplied.
+        powers: (outputs, columns).
+        outputs: places of the products.
+    """
+
+    columns: tuple[str, ...]
+    before: tuple[Any, ...]
+    powers: npt.NDArray[np.intp]
+    outputs: npt.NDArray[np.intp]
 
 
 class Front:
@@ -103,14 +121,39 @@ class Front:
             return not self.chain or structure.monotone(self.chain[0])
         return all(structure.monotone(block.transformer) for block in self._blocks if column in block.columns)
 
+    def jumps(self, column: str) -> npt.NDArray[np.float64] | None:
+        """The numbers from which on something changes that depends on a column; None if it may change elsewhere too."""
+        if not self.chain or not all(structure.columnwise(step) for step in self.chain[1:]):
+            return None
+        blocks = self._blocks
+        if blocks is None:
+            blocks = [structure.Block(tuple(self._names), np.arange(0), self.chain[0])]
+        touched = [block for block in blocks if column in block.columns]
+        found = [structure.edges(block.transformer, block.columns.index(column)) for block in touched]
+        known = [edges for edges in found if edges is not None]
+        return np.unique(np.concatenate(known)) if known and len(known) == len(found) else None
+
+    def products(self, columns: Sequence[str]) -> Made | None:
+        """What multiplies these columns, if it does nothing but that and scaling."""
+        if self._blocks is None:
+            found = structure.products(self.chain)
+            return Made(tuple(self._names), *found, np.arange(len(found[1]))) if found else None
+        touched = [block for block in self._blocks if not set(columns).isdisjoint(block.columns)]
+        if len(touched) != 1 or isinstance(touched[0].transformer, str):
+            return None
+        found = structure.products(structure.transformers([("", touched[0].transformer)]) + self.chain[1:])
+        return Made(touched[0].columns, *found, touched[0].outputs) if found else None
+
     def unsure(self) -> list[tuple[tuple[str, ...], npt.NDArray[np.intp]]]:
         """Columns that may decide some outputs although no probing shows it, and these outputs.
 
-        A monotone function that is the same at both ends is so in between. Of any other function of numbers, and of
-        whatever may combine columns, nobody can say what it does with what was not tried.
+        A monotone function that is the same at both ends is so in between, and both sides of every jump are tried. Of
+        any other function of numbers, and of whatever may combine columns, nobody can say what it does with what was
+        not tried.
         """
         unknown = {name for columns in self.together() for name in columns}
-        unknown |= {item.name for item in self.inputs if item.type in _NUMBERS and not self.monotone(item.name)}
+        numbers = [item.name for item in self.inputs if item.type in _NUMBERS]
+        unknown |= {name for name in numbers if not self.monotone(name) and self.jumps(name) is None}
         if self._blocks is None or (handed_on := self._handed_on) is None:
             # Which of the columns decides an output is not known either.
             return [(tuple(self._names), np.arange(self.standing.shape[1]))] if unknown else []

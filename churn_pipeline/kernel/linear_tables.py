@@ -39,7 +39,6 @@ class LinearTables(Evaluator):
     """
 
     tier = "linear"
-    raw = ()  # what is too large is found where it is multiplied
 
     def __init__(
         self,
@@ -56,6 +55,8 @@ class LinearTables(Evaluator):
         self.front, self._terms, self.start, self.link = front, terms, start, link
         self.coded, self._columns, self.computed = list(coded), list(columns), Computed(computed)
         self.axes = [item.axis for item in coded]
+        # What is multiplied is looked at there.
+        self.raw = [name for axis in self.axes if axis.continuous for name in axis.columns]
         self._affines = [item for item in columns if isinstance(item, Affine)]
         self._others = [item for item in columns if not isinstance(item, Affine)]
         self._compiled = compiled
@@ -93,7 +94,7 @@ class LinearTables(Evaluator):
         if self.computed.columns:
             margin += self._terms.of(self.computed.of(encoded, self.front), self.computed.outputs)
         for column in self._others:
-            margin += column.of(encoded.numbers(column.column))
+            margin += column.of(*map(encoded.numbers, column.columns))
         if self._affines:
             self._add_affines(encoded, margin)
         return margin
@@ -103,11 +104,11 @@ class LinearTables(Evaluator):
         before = margin.copy()
         margin += sum(flat.offset for flat in self._affines)
         add = Affine.add_compiled if self._compiled else Affine.add_to
-        small = [add(flat, margin, encoded.filled(flat.column, flat.stand_in)) for flat in self._affines]
+        small = [add(flat, margin, encoded.filled(flat.columns[0], flat.stand_in)) for flat in self._affines]
         if not all(small) or np.isnan(margin.sum()):
             margin[:] = before
             for flat in self._affines:
-                margin += flat.of(encoded.numbers(flat.column))
+                margin += flat.of(encoded.numbers(flat.columns[0]))
 
     def parts(self, encoded: Encoded) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.float64]]]:
         """Columns of each group and what they add to the margin, (n,); what is left of it is `start`."""
@@ -115,7 +116,7 @@ class LinearTables(Evaluator):
             coded = encoded.coded(item.axis)
             yield item.group.columns, table.take(coded.table).take(coded.index)
         for column in self._columns:
-            yield (column.column,), column.of(encoded.numbers(column.column))
+            yield column.columns, column.of(*map(encoded.numbers, column.columns))
         first = 0
         for group in self.computed.groups:
             own = slice(first, first := first + len(group.outputs))
@@ -128,7 +129,7 @@ class LinearTables(Evaluator):
         for item, table in self._pairs():
             margin += table.item(codes[id(item.axis)])
         for column in self._columns:
-            margin += column.one(record[column.column])
+            margin += column.one(*map(record.__getitem__, column.columns))
         if not math.isfinite(margin):
             return None
         if self.link == 0:

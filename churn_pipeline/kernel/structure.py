@@ -47,8 +47,9 @@ _COLUMNWISE = _MONOTONE | {
     "TargetEncoder",
 }  # fmt: skip
 
-#: Affine maps of the whole row.
-_AFFINE = frozenset({"PCA", "TruncatedSVD", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"})
+#: Affine maps of each column, and of the whole row.
+_SCALERS = frozenset({"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"})
+_AFFINE = _SCALERS | {"PCA", "TruncatedSVD"}
 
 _LINEAR = frozenset({"LogisticRegression", "LogisticRegressionCV", "LinearDiscriminantAnalysis"})
 _MARGINS = _LINEAR | {"LinearSVC", "Perceptron", "RidgeClassifier", "RidgeClassifierCV", "SGDClassifier"}
@@ -295,10 +296,48 @@ def categories(model: Any, names: Sequence[str]) -> dict[str, list[Any]]:
                 if isinstance(known, list) and len(known) == len(block.columns):
                     for column, values in zip(block.columns, known, strict=True):
                         found.setdefault(column, []).extend(np.asarray(values).tolist())
+                for place, column in enumerate(block.columns):
+                    if (jumps := edges(step, place)) is not None:
+                        found.setdefault(column, []).extend([*jumps.tolist(), *np.nextafter(jumps, -np.inf).tolist()])
                 if not _is_nan(sentinel := getattr(step, "missing_values", None)):
                     for column in block.columns:
                         found.setdefault(column, []).append(sentinel)
     return found
+
+
+def edges(transformer: Any, place: int) -> npt.NDArray[np.float64] | None:
+    """Where a transformer's outputs jump along one of its columns, if they do nothing else: from each number on.
+
+    Args:
+        place: of the column among those it takes.
+    """
+    if isinstance(transformer, str):
+        return None
+    *before, last = transformers([("", transformer)])
+    if kind(last) != "KBinsDiscretizer" or not all(_fills(step) for step in before):
+        return None
+    return np.asarray(last.bin_edges_[place][1:-1], dtype=np.float64)
+
+
+def products(steps: Sequence[Any]) -> tuple[tuple[Any, ...], npt.NDArray[np.intp]] | None:
+    """The transformers before the one that multiplies columns, each an affine function of one, and its powers.
+
+    Returns:
+        Them and (outputs, columns) powers, at most two to an output; None where the steps do anything else.
+    """
+    place = next((place for place, step in enumerate(steps) if kind(step) == "PolynomialFeatures"), None)
+    if place is None or not all(
+        _fills(step) or kind(step) in _SCALERS for step in (*steps[:place], *steps[place + 1 :])
+    ):
+        return None
+    powers = np.asarray(steps[place].powers_, dtype=np.intp)
+    return (tuple(steps[:place]), powers) if powers.sum(axis=1).max(initial=0) <= 2 else None
+
+
+def _fills(step: Any) -> bool:
+    """Whether it only puts numbers where there are none, in every column."""
+    filling = kind(step) == "SimpleImputer" and not step.add_indicator and _is_nan(step.missing_values)
+    return bool(filling and not np.isnan(np.asarray(step.statistics_, dtype=np.float64)).any())
 
 
 def dense(answer: Any) -> npt.NDArray[Any]:

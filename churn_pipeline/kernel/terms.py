@@ -29,21 +29,21 @@ _FAR_OFF = 1_000.0
 
 
 class Column(ABC):
-    """What one column of many numbers adds to the margin, missing ones included.
+    """What columns of many numbers, mostly one, add to the margin, missing ones included.
 
     Attributes:
-        column: its name.
+        columns: their names.
     """
 
-    column: str
+    columns: tuple[str, ...]
 
     @abstractmethod
-    def of(self, found: Floats) -> Floats:
-        """(n,) terms of numbers; NaN where only the estimator can say."""
+    def of(self, *found: Floats) -> Floats:
+        """(n,) terms of numbers, (n,) of each column; NaN where only the estimator can say."""
 
     @abstractmethod
-    def one(self, value: float | None) -> float:
-        """The term of one number, or of none."""
+    def one(self, *values: float | None) -> float:
+        """The term of one customer's numbers, None for a missing one."""
 
 
 class Terms(ABC):
@@ -76,7 +76,7 @@ class Affine(Column):
         most: of greater numbers only the estimator can say.
     """
 
-    column: str
+    columns: tuple[str, ...]
     slope: float
     offset: float
     missing: float
@@ -89,14 +89,16 @@ class Affine(Column):
         same = abs(found * self.slope + self.offset - self.missing) <= _AFFINE_WITHIN * max(1, abs(self.missing))
         return found if same and abs(found) <= self.most else np.nan
 
-    def of(self, found: Floats) -> Floats:
+    def of(self, *columns: Floats) -> Floats:
+        (found,) = columns
         added = found * self.slope
         added += self.offset
         added[np.isnan(found)] = self.missing
         added[np.abs(found) > self.most] = np.nan
         return added
 
-    def one(self, value: float | None) -> float:
+    def one(self, *values: float | None) -> float:
+        (value,) = values
         if value is None or value != value:
             return self.missing
         return value * self.slope + self.offset if abs(value) <= self.most else np.nan
@@ -131,11 +133,11 @@ class Weights(Terms):
         column = group.columns[0]
         points, answers = _tried(front, group, seen)
         real = self.of(answers, group.outputs)
-        slope, offset = (float(found[0]) for found in _line(points, real[:, None]))
+        slope, offset = (float(found[0]) for found in line(points, real[:, None]))
         missing = _missing(front, group)
         term = np.nan if missing is None else float(self.of(missing, group.outputs)[0])
-        found = Affine(column, slope, offset, term, largest(front.base.schema.field(column).type))
-        return found if _is_within(found.of(points), real) else None
+        found = Affine(group.columns, slope, offset, term, largest(front.base.schema.field(column).type))
+        return found if is_within(found.of(points), real) else None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Bell(Column):
         missing: what is added where a number is missing.
     """
 
-    column: str
+    columns: tuple[str, ...]
     densities: Densities
     outputs: npt.NDArray[np.intp]
     slopes: Floats
@@ -156,7 +158,8 @@ class Bell(Column):
     missing: float
     most: float
 
-    def of(self, found: Floats) -> Floats:
+    def of(self, *columns: Floats) -> Floats:
+        (found,) = columns
         added = np.zeros(len(found))
         for output, slope, offset in zip(self.outputs, self.slopes, self.offsets, strict=True):
             added += self.densities.log_ratio(found * slope + offset, output)
@@ -164,7 +167,8 @@ class Bell(Column):
         added[np.abs(found) > self.most] = np.nan
         return added
 
-    def one(self, value: float | None) -> float:
+    def one(self, *values: float | None) -> float:
+        (value,) = values
         return float(self.of(np.array([np.nan if value is None else value], dtype=np.float64))[0])
 
 
@@ -198,13 +202,13 @@ class Densities(Terms):
     def column(self, front: Front, group: Group, seen: Floats) -> Bell | None:
         column = group.columns[0]
         points, answers = _tried(front, group, seen)
-        slopes, offsets = _line(points, answers)
-        if not _is_within(points[:, None] * slopes + offsets, answers):
+        slopes, offsets = line(points, answers)
+        if not is_within(points[:, None] * slopes + offsets, answers):
             return None
         missing = _missing(front, group)
         term = np.nan if missing is None else float(self.of(missing, group.outputs)[0])
         most = largest(front.base.schema.field(column).type)
-        return Bell(column, self, group.outputs, slopes, offsets, term, most)
+        return Bell(group.columns, self, group.outputs, slopes, offsets, term, most)
 
 
 def _tried(front: Front, group: Group, seen: Floats) -> tuple[Floats, Floats]:
@@ -215,13 +219,13 @@ def _tried(front: Front, group: Group, seen: Floats) -> tuple[Floats, Floats]:
     return points, front.partial(rows, group.columns, group.outputs)
 
 
-def _line(points: Floats, answers: Floats) -> tuple[Floats, Floats]:
+def line(points: Floats, answers: Floats) -> tuple[Floats, Floats]:
     """(outputs,) slopes and offsets of the lines through two of the answers (n, outputs)."""
     (zero,), (unit,) = np.flatnonzero(points == 0), np.flatnonzero(points == 1e6)
     return (answers[unit] - answers[zero]) / 1e6, answers[zero]
 
 
-def _is_within(found: Floats, real: Floats) -> bool:
+def is_within(found: Floats, real: Floats) -> bool:
     return bool((np.abs(found - real) <= _AFFINE_WITHIN * np.maximum(1, np.abs(real))).all())
 
 

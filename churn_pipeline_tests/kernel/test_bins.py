@@ -1,0 +1,73 @@
+"""Numbers that are cut into bins: their codes are the bins, and no transformer runs beside the tables."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
+
+from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.score import score
+from churn_pipeline_tests.kernel.foreign_models import INPUTS, _boosted, _forest, _logistic, _onehot, labels, members
+from churn_pipeline_tests.kernel.forests.test_plans_of_trees import with_and_without_numba
+from churn_pipeline_tests.kernel.test_plan import plan_of, strange
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+NUMBERS = ["visits", "spend", "months"]
+
+
+def near(edges, whole):
+    """Customers on both sides of every edge, and a missing number where there may be one."""
+    points = np.concatenate([edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)])
+    if whole:
+        return pa.array(np.unique(np.concatenate([np.floor(points), np.ceil(points), points.round() + 1])).astype(int))
+    return pa.array([*points.tolist(), None])
+
+
+@with_and_without_numba
+@pytest.mark.parametrize("encode", ["onehot", "onehot-dense", "ordinal"])
+@pytest.mark.parametrize(
+    ("classifier", "tier"), [(_logistic(), "linear"), (_boosted(), "masks"), (_forest(max_depth=5), "masks")]
+)
+def test_numbers_in_bins_are_looked_up_by_their_bin(encode, classifier, tier, compiled):
+    train = members(1_500, seed=1)
+    bins = KBinsDiscretizer(n_bins=7, encode=encode, subsample=None)
+    parts = [
+        ("bins", make_pipeline(SimpleImputer(), bins), NUMBERS),
+        ("scaled", make_pipeline(SimpleImputer(), StandardScaler()), ["age"]),
+        ("words", _onehot(), ["plan"]),
+    ]
+    estimator = make_pipeline(ColumnTransformer(parts), classifier).fit(frame(train, INPUTS), labels(train))
+    plan = plan_of(estimator, compiled=compiled)
+    assert plan.tier == tier, plan.why
+    assert not plan.tables.runs_code
+    edges = dict(zip(NUMBERS, estimator[0].named_transformers_["bins"][-1].bin_edges_, strict=True))
+    batches = [members(1_500, seed=5), strange(500)]
+    for name in NUMBERS:
+        values = near(edges[name], whole=name == "visits")
+        rows = members(len(values), seed=7)
+        batches.append(rows.set_column(rows.schema.get_field_index(name), name, values))
+    for batch in batches:
+        wanted = estimator.predict_proba(frame(batch, INPUTS))[:, 1]
+        found = score(batch, plan).column("churn_probability").to_numpy(zero_copy_only=False)
+        assert np.abs(found - wanted).max() <= 1e-12
+    record = batches[0].slice(3, 1).to_pylist()[0]
+    assert plan.tables.one(record) == pytest.approx(estimator.predict_proba(frame(batches[0], INPUTS))[3, 1], abs=1e-12)
+
+
+def test_numbers_that_are_scaled_as_well_as_cut_into_bins_are_transformed():
+    train = members(1_500, seed=1)
+    parts = [
+        ("bins", KBinsDiscretizer(n_bins=5, subsample=None), ["months"]),
+        ("scaled", StandardScaler(), ["months"]),
+        ("words", _onehot(), ["plan"]),
+    ]
+    estimator = make_pipeline(ColumnTransformer(parts), _logistic()).fit(frame(train, INPUTS), labels(train))
+    plan = plan_of(estimator)
+    assert plan.tier == "linear" and plan.tables.runs_code
+    batch = members(500, seed=5)
+    found = score(batch, plan).column("churn_probability").to_numpy()
+    assert np.abs(found - estimator.predict_proba(frame(batch, INPUTS))[:, 1]).max() <= 1e-12
