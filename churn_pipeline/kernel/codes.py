@@ -46,11 +46,13 @@ class Coded:
         table: (k,) codes.
         index: (n,) positions in it.
         plain: each position is its own code.
+        small: no number is greater than `largest` says; False if nobody looked.
     """
 
     table: npt.NDArray[np.int64]
     index: npt.NDArray[Any]
     plain: bool = False
+    small: bool = False
 
     def codes(self) -> npt.NDArray[np.uint16]:
         """(n,) codes."""

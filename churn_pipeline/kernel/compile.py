@@ -274,9 +274,10 @@ class _Compiler:
     def _jumps(self, front: Front, group: Group) -> npt.NDArray[np.float64] | None:
         """The last number before each jump of what is made of one column of numbers, if it only jumps."""
         column, *others = group.columns
-        if others or not self._is_number(column) or (jumps := front.jumps(column)) is None:
+        kind = self._material.pools[column].type
+        whole = bool(pa.types.is_integer(kind))
+        if others or not (whole or pa.types.is_float64(kind)) or (jumps := front.jumps(column)) is None:
             return None
-        whole = pa.types.is_integer(self._material.pools[column].type)
         return np.unique(np.ceil(jumps) - 1 if whole else np.nextafter(jumps, -np.inf))
 
     def _is_number(self, column: str) -> bool:

@@ -25,7 +25,7 @@ def _bits(_context, _number):
 
 
 @kept
-def even_codes(found, low, scale, starts, breaks, out):
+def even_codes(found, low, scale, starts, breaks, most, out):
     """How many breaks lie below each number, by cells of equal width; one more than there are of them where it is NaN.
 
     Args:
@@ -34,7 +34,11 @@ def even_codes(found, low, scale, starts, breaks, out):
         starts: (cells) how many breaks lie in lower cells.
         breaks: ascending, and infinity.
         out: (n) uint16.
+
+    Returns:
+        Whether no number is greater than `most`, whatever its sign.
     """
+    greater = np.uint8(0)
     top, missing = np.float64(len(starts) - 1), np.uint16(len(breaks))
     for i in range(len(found)):
         value = np.float64(found[i])
@@ -43,11 +47,14 @@ def even_codes(found, low, scale, starts, breaks, out):
         while breaks[code] < value:
             code += np.uint16(1)
         out[i] = code if value == value else missing
+        greater |= np.uint8(abs(value) > most)
+    return greater == 0
 
 
 @kept
-def rank_codes(found, low, shift, starts, breaks, out):
+def rank_codes(found, low, shift, starts, breaks, most, out):
     """The same, by cells of 2 ** `shift` doubles from the one whose rank is `low` on: see `cuts.rank`."""
+    greater = np.uint8(0)
     top, missing = np.uint64(len(starts) - 1), np.uint16(len(breaks))
     sign = np.uint64(1) << np.uint64(63)
     for i in range(len(found)):
@@ -58,3 +65,5 @@ def rank_codes(found, low, shift, starts, breaks, out):
         while breaks[code] < value:
             code += np.uint16(1)
         out[i] = code if value == value else missing
+        greater |= np.uint8(abs(value) > most)
+    return greater == 0

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.float64 | np.int64]
+Codes = npt.NDArray[np.uint16]
 
 #: Breaks in one cell up to which no other cells are tried, and up to which they pay for numpy.
 _FEW_A_CELL, _MOST_A_CELL = 2, 8
@@ -56,16 +58,20 @@ class Cuts:
         tried = tried or list(_even_cells(self.breaks, _CELLS))
         self._cells = next((c for c in tried if c.most <= _FEW_A_CELL), min(tried, key=lambda c: c.most, default=None))
 
-    def codes(self, found: npt.NDArray[np.float64 | np.int64]) -> npt.NDArray[np.uint16]:
+    def codes(self, found: Numbers) -> Codes:
         """(n,) how many breaks lie below each number; one more than there are breaks, and one, where it is NaN."""
+        return self.codes_and_reach(found, np.inf)[0]
+
+    def codes_and_reach(self, found: Numbers, most: float) -> tuple[Codes, bool]:
+        """The same, and whether no number is greater than `most`, whatever its sign."""
         if self._compiled and self._cells is not None:
-            return self._cells.compiled_codes(found, self._ended)
+            return self._cells.compiled_codes(found, self._ended, most)
         if isinstance(self._cells, _EvenCells) and self._cells.most <= _MOST_A_CELL:
             codes = self._cells.codes(found, self._ended)
         else:
             codes = np.searchsorted(self.breaks, found).astype(np.uint16)
         codes[np.isnan(found)] = len(self.breaks) + 1
-        return codes
+        return codes, not bool(((found > most) | (found < -most)).any())
 
 
 @dataclass(frozen=True)
@@ -82,14 +88,13 @@ class _EvenCells:
     starts: npt.NDArray[np.uint16]
     most: int
 
-    def compiled_codes(self, found: npt.NDArray[np.float64 | np.int64], ended: Floats) -> npt.NDArray[np.uint16]:
+    def compiled_codes(self, found: Numbers, ended: Floats, most: float) -> tuple[Codes, bool]:
         from churn_pipeline.kernel.compiled_codes import even_codes
 
         out = np.empty(len(found), np.uint16)
-        even_codes(np.ascontiguousarray(found), self.low, self.scale, self.starts, ended, out)
-        return out
+        return out, bool(even_codes(np.ascontiguousarray(found), self.low, self.scale, self.starts, ended, most, out))
 
-    def codes(self, found: npt.NDArray[np.float64 | np.int64], ended: Floats) -> npt.NDArray[np.uint16]:
+    def codes(self, found: Numbers, ended: Floats) -> Codes:
         """(n,) what is NaN gets any code."""
         with np.errstate(all="ignore"):
             codes = self.starts.take(_even(found, self.low, self.scale, len(self.starts)))
@@ -107,12 +112,11 @@ class _RankCells:
     starts: npt.NDArray[np.uint16]
     most: int
 
-    def compiled_codes(self, found: npt.NDArray[np.float64 | np.int64], ended: Floats) -> npt.NDArray[np.uint16]:
+    def compiled_codes(self, found: Numbers, ended: Floats, most: float) -> tuple[Codes, bool]:
         from churn_pipeline.kernel.compiled_codes import rank_codes
 
         out = np.empty(len(found), np.uint16)
-        rank_codes(np.ascontiguousarray(found), self.low, self.shift, self.starts, ended, out)
-        return out
+        return out, bool(rank_codes(np.ascontiguousarray(found), self.low, self.shift, self.starts, ended, most, out))
 
 
 def _cells(breaks: Floats, most: int) -> Iterator[_EvenCells | _RankCells]:
@@ -141,7 +145,7 @@ def _rank_cells(breaks: Floats, most: int) -> Iterator[_RankCells]:
         yield _RankCells(ranks[0], shift, *_starts(cells, int(cells[-1]) + 2))
 
 
-def _even(found: npt.NDArray[np.float64 | np.int64], low: float, scale: float, most: int) -> npt.NDArray[np.intp]:
+def _even(found: Numbers, low: float, scale: float, most: int) -> npt.NDArray[np.intp]:
     scaled = found - low
     scaled *= scale
     # fmax and fmin, so that NaN becomes a cell.

@@ -38,6 +38,10 @@ class Encoded:
             self._codes[id(axis)] = self.coded(axis).codes()
         return self._codes[id(axis)]
 
+    def is_small(self, axis: Axis) -> bool:
+        """Whether it is known that no number of an axis is too large: its codes were asked for."""
+        return id(axis) in self._coded and self._coded[id(axis)].small
+
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
         """(n,) a column of numbers, NaN where one is missing."""
         if column not in self._numbers:

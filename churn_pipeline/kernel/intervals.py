@@ -45,8 +45,8 @@ class Intervals(Axis):
         return len(self.breaks) + 2
 
     def look(self, batch: pa.RecordBatch) -> Coded:
-        codes = self._cuts.codes(plain_numbers(batch.column(self.columns[0])))
-        return Coded(np.arange(self.size), codes, plain=True)
+        codes, small = self._cuts.codes_and_reach(plain_numbers(batch.column(self.columns[0])), self._most)
+        return Coded(np.arange(self.size), codes, plain=True, small=small)
 
     def code(self, record: Mapping[str, Any]) -> int | None:
         value = record[self.columns[0]]

@@ -82,7 +82,7 @@ class LinearTables(Evaluator):
 
     def margin(self, encoded: Encoded) -> npt.NDArray[np.float64]:
         """(n,) values of the decision function."""
-        margin = np.full(encoded.rows, self.start)
+        margin = self._of_affines(encoded)
         added = np.empty(encoded.rows)
         tables = [
             (table.take(coded.table), coded.index)
@@ -95,20 +95,18 @@ class LinearTables(Evaluator):
             margin += self._terms.of(self.computed.of(encoded, self.front), self.computed.outputs)
         for column in self._others:
             margin += column.of(*map(encoded.numbers, column.columns))
-        if self._affines:
-            self._add_affines(encoded, margin)
         return margin
 
-    def _add_affines(self, encoded: Encoded, margin: npt.NDArray[np.float64]) -> None:
-        """Add what continuous columns add: as if all numbers were known and small, and once more if some are not."""
-        before = margin.copy()
-        margin += sum(flat.offset for flat in self._affines)
+    def _of_affines(self, encoded: Encoded) -> npt.NDArray[np.float64]:
+        """The start and what affine columns add: as if all numbers were known and small, or else once more."""
+        margin = np.full(encoded.rows, self.start + sum(flat.offset for flat in self._affines))
         add = Affine.add_compiled if self._compiled else Affine.add_to
         small = [add(flat, margin, encoded.filled(flat.columns[0], flat.stand_in)) for flat in self._affines]
         if not all(small) or np.isnan(margin.sum()):
-            margin[:] = before
+            margin[:] = self.start
             for flat in self._affines:
                 margin += flat.of(encoded.numbers(flat.columns[0]))
+        return margin
 
     def parts(self, encoded: Encoded) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.float64]]]:
         """Columns of each group and what they add to the margin, (n,); what is left of it is `start`."""

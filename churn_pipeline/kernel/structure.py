@@ -47,9 +47,8 @@ _COLUMNWISE = _MONOTONE | {
     "TargetEncoder",
 }  # fmt: skip
 
-#: Affine maps of each column, and of the whole row.
+#: Affine maps of each column, if they do not clip.
 _SCALERS = frozenset({"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"})
-_AFFINE = _SCALERS | {"PCA", "TruncatedSVD"}
 
 _LINEAR = frozenset({"LogisticRegression", "LogisticRegressionCV", "LinearDiscriminantAnalysis"})
 _MARGINS = _LINEAR | {"LinearSVC", "Perceptron", "RidgeClassifier", "RidgeClassifierCV", "SGDClassifier"}
@@ -220,7 +219,7 @@ def selects(transformer: Any) -> bool:
 
 def affine(transformer: Any) -> bool:
     """Whether the outputs are known to be an affine function of the row."""
-    return kind(transformer) in _AFFINE
+    return kind(transformer) in ("PCA", "TruncatedSVD") or _scales(transformer)
 
 
 def _all(transformer: Any, known: frozenset[str]) -> bool:
@@ -298,7 +297,8 @@ def categories(model: Any, names: Sequence[str]) -> dict[str, list[Any]]:
                         found.setdefault(column, []).extend(np.asarray(values).tolist())
                 for place, column in enumerate(block.columns):
                     if (jumps := edges(step, place)) is not None:
-                        found.setdefault(column, []).extend([*jumps.tolist(), *np.nextafter(jumps, -np.inf).tolist()])
+                        sides = [jumps, np.nextafter(jumps, -np.inf), np.ceil(jumps), np.ceil(jumps) - 1]
+                        found.setdefault(column, []).extend(np.unique(sides).tolist())
                 if not _is_nan(sentinel := getattr(step, "missing_values", None)):
                     for column in block.columns:
                         found.setdefault(column, []).append(sentinel)
@@ -311,27 +311,29 @@ def edges(transformer: Any, place: int) -> npt.NDArray[np.float64] | None:
     Args:
         place: of the column among those it takes.
     """
-    if isinstance(transformer, str):
+    steps = () if isinstance(transformer, str) else transformers([("", transformer)])
+    bins: Any = steps[-1] if steps else None
+    # In single precision numbers next to an edge are rounded over it.
+    if kind(bins) != "KBinsDiscretizer" or bins.dtype not in (None, np.float64) or not all(map(_fills, steps[:-1])):
         return None
-    *before, last = transformers([("", transformer)])
-    if kind(last) != "KBinsDiscretizer" or not all(_fills(step) for step in before):
-        return None
-    return np.asarray(last.bin_edges_[place][1:-1], dtype=np.float64)
+    return np.asarray(bins.bin_edges_[place][1:-1], dtype=np.float64)
 
 
 def products(steps: Sequence[Any]) -> tuple[tuple[Any, ...], npt.NDArray[np.intp]] | None:
-    """The transformers before the one that multiplies columns, each an affine function of one, and its powers.
+    """The transformers before the one that multiplies columns, and its (outputs, columns) powers, two at most together.
 
-    Returns:
-        Them and (outputs, columns) powers, at most two to an output; None where the steps do anything else.
+    None where any step does anything else, but for affine functions of one column each.
     """
     place = next((place for place, step in enumerate(steps) if kind(step) == "PolynomialFeatures"), None)
-    if place is None or not all(
-        _fills(step) or kind(step) in _SCALERS for step in (*steps[:place], *steps[place + 1 :])
-    ):
+    if place is None or not all(_fills(step) or _scales(step) for step in (*steps[:place], *steps[place + 1 :])):
         return None
     powers = np.asarray(steps[place].powers_, dtype=np.intp)
     return (tuple(steps[:place]), powers) if powers.sum(axis=1).max(initial=0) <= 2 else None
+
+
+def _scales(step: Any) -> bool:
+    """Whether each output is an affine function of one column."""
+    return kind(step) in _SCALERS and not getattr(step, "clip", False)
 
 
 def _fills(step: Any) -> bool:

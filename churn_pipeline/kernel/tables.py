@@ -166,6 +166,8 @@ class Tables:
     def _leave_out(self, encoded: Encoded, found: Floats) -> dict[int, tuple[str, str]]:
         """Set NaN, along the last axis, where only the estimator can say, and for refused rows; returns those."""
         for name in self._raw:
+            if any(encoded.is_small(axis) for axis in self._axes if axis.columns == (name,)):
+                continue
             kind = self._base.schema.field(name).type
             if is_number(kind) and (far := out_of_reach(encoded.batch.column(name), largest(kind))) is not None:
                 found[..., far] = np.nan

@@ -106,7 +106,7 @@ class Affine(Column):
     def add_to(self, margin: Floats, found: npt.NDArray[np.float64 | np.int64]) -> bool:
         """Add `slope * found`, and say whether all numbers are small enough; NaN is."""
         margin += found * self.slope
-        return not bool((np.abs(found) > self.most).any())
+        return not bool(((found > self.most) | (found < -self.most)).any())  # the least whole number has no magnitude
 
     def add_compiled(self, margin: Floats, found: npt.NDArray[np.float64 | np.int64]) -> bool:
         """The same with numba."""

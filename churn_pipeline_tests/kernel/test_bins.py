@@ -9,8 +9,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 
 from churn_pipeline.kernel.frame import frame
+from churn_pipeline.kernel.plan import make_plan
 from churn_pipeline.kernel.score import score
-from churn_pipeline_tests.kernel.foreign_models import INPUTS, _boosted, _forest, _logistic, _onehot, labels, members
+from churn_pipeline_tests.kernel.foreign_models import (
+    EXTREMES,
+    INPUTS,
+    _boosted,
+    _forest,
+    _logistic,
+    _onehot,
+    labels,
+    members,
+    version,
+)
 from churn_pipeline_tests.kernel.forests.test_plans_of_trees import with_and_without_numba
 from churn_pipeline_tests.kernel.test_plan import plan_of, strange
 
@@ -69,5 +80,35 @@ def test_numbers_that_are_scaled_as_well_as_cut_into_bins_are_transformed():
     plan = plan_of(estimator)
     assert plan.tier == "linear" and plan.tables.runs_code
     batch = members(500, seed=5)
+    found = score(batch, plan).column("churn_probability").to_numpy()
+    assert np.abs(found - estimator.predict_proba(frame(batch, INPUTS))[:, 1]).max() <= 1e-12
+
+
+def test_whole_numbers_of_a_wide_range_are_looked_up_by_their_bin():
+    def wide(batch):
+        values = pa.array(batch.column("visits").to_numpy() * 1_009 + np.arange(batch.num_rows) % 900)
+        return batch.set_column(batch.schema.get_field_index("visits"), "visits", values)
+
+    train = wide(members(1_500, seed=1))
+    bins = KBinsDiscretizer(n_bins=40, encode="onehot-dense", subsample=None)
+    front = ColumnTransformer([("bins", bins, ["visits"]), ("words", _onehot(), ["plan"])])
+    estimator = make_pipeline(front, _logistic()).fit(frame(train, INPUTS), labels(train))
+    plan = make_plan(version(), estimator, wide(members(200, seed=9)), {**EXTREMES, "visits": [0, 10**6]})
+    assert plan.tier == "linear" and not plan.tables.runs_code, plan.why
+    batch = wide(members(3_000, seed=5))
+    found = score(batch, plan).column("churn_probability").to_numpy()
+    assert np.abs(found - estimator.predict_proba(frame(batch, INPUTS))[:, 1]).max() <= 1e-12
+
+
+def test_bins_of_single_precision_are_computed():
+    train = members(1_500, seed=1)
+    bins = KBinsDiscretizer(n_bins=5, encode="onehot-dense", dtype=np.float32, subsample=None)
+    front = ColumnTransformer([("bins", bins, ["months"]), ("words", _onehot(), ["plan"])])
+    estimator = make_pipeline(front, _logistic()).fit(frame(train, INPUTS), labels(train))
+    plan = plan_of(estimator)
+    edges = bins.fit(frame(train, INPUTS)[["months"]]).bin_edges_[0][1:-1]
+    points = np.concatenate([edges * (1 + step * 1e-9) for step in range(-40, 41)])
+    batch = members(len(points), seed=5)
+    batch = batch.set_column(batch.schema.get_field_index("months"), "months", pa.array(points))
     found = score(batch, plan).column("churn_probability").to_numpy()
     assert np.abs(found - estimator.predict_proba(frame(batch, INPUTS))[:, 1]).max() <= 1e-12

@@ -5,11 +5,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
+    MinMaxScaler,
     OneHotEncoder,
     OrdinalEncoder,
     PowerTransformer,
@@ -29,6 +31,7 @@ from churn_pipeline_tests.kernel.foreign_models import (
     _boosted,
     _filled,
     _forest,
+    _front,
     _logistic,
     _onehot,
     fitted,
@@ -311,3 +314,11 @@ def test_a_plan_says_all_that_was_in_the_way_of_a_faster_one(monkeypatch):
 
 def _with_ratio(customers):
     return customers.assign(ratio=customers["spend"] / (customers["visits"] + 1))
+
+
+def test_a_scaler_that_clips_is_no_affine_map():
+    train = members(1_500, seed=1)
+    steps = [_front(sparse_threshold=0), PCA(6), MinMaxScaler(clip=True)]
+    plan = plan_of(make_pipeline(*steps, _logistic()).fit(frame(train, INPUTS), labels(train)))
+    assert plan.tier == "matrix", plan.why
+    says_the_same(plan)

@@ -236,7 +236,7 @@ class LeafMasks:
     def _prepare(self) -> None:
         """Bring what codes add to row numbers into the form that the loop takes."""
         if self._compiled:
-            self._arguments = self._flat() if self._used else ()
+            self._arguments = self._flat()
             return
         self._step = max(64, BLOCK_BYTES // (self._trees * self._bits // 8))
         self._shares = [
@@ -255,11 +255,12 @@ class LeafMasks:
         for column, start in enumerate(column_starts[:-1]):
             places[start] = places[start] + first[column]  # a column's rows come after those of the ones before
         # The last row leaves every leaf possible.
-        everything = np.full_like(columns[0].masks[:1], np.iinfo(columns[0].masks.dtype).max)
+        kind = np.dtype(f"u{self._bits // 8}")
+        everything = np.full((1, self._trees), np.iinfo(kind).max, dtype=kind)
         words = np.concatenate([*(column.masks for column in columns), everything])
         return (
             np.array(order, dtype=np.uint64),
-            np.concatenate(places).astype(np.uint32),
+            np.concatenate([np.empty(0, np.intp), *places]).astype(np.uint32),
             np.cumsum([0, *(len(place) for place in places)])[:-1].astype(np.uint64),
             column_starts.astype(np.uint64),
             np.ascontiguousarray(words).view("<u8"),

@@ -34,8 +34,10 @@ from churn_pipeline.kernel.forests.forest import (
 from churn_pipeline.kernel.forests.leaf_masks import LeafMasks
 from churn_pipeline.kernel.forests.tree_columns import SharedColumn, Split, TreeColumn, tree_columns
 
-#: Levels of a tree that masks of 32 bits step over.
-_TOP = 5
+#: Levels of a tree that are stepped over at most, and the bytes that masks of all trees for all their splits may take:
+#: they are as many as the square of the trees, and should stay in a processor's last cache. Of fewer trees than are
+#: looked up at once none is stepped over.
+_TOP, _TOP_BYTES, _FEW_TREES = 5, 1 << 23, 4
 
 #: A node is 64 bits: from the lowest, column (8), first child (24), lowest code (16) and width (16) of the range.
 MOST_COLUMNS = 1 << 8
@@ -71,7 +73,7 @@ class TreeWalk:
         self._sizes = np.array([len(group.values) for group in groups])
         self._used = [i for i, g in enumerate(groups) if set(g.outputs.tolist()) & set(forest.features)]
         self._arguments: tuple[Any, ...] = ()
-        self._top = LeafMasks(forest.top(_TOP), groups, compiled=True)
+        self._top = LeafMasks(forest.top(_top_levels(len(forest.roots))), groups, compiled=True)
         self._build()
 
     def score(self, codes: Sequence[Codes] | Codes) -> Floats:
@@ -131,6 +133,14 @@ class TreeWalk:
         """For the loop: the tables of the trees' tops, which look at some of the groups that the trees do."""
         order, *tables = self._top.tables()
         return np.array([self._used.index(self._top.used[i]) for i in order], dtype=np.uint64), *tables
+
+
+def _top_levels(trees: int) -> int:
+    """How many levels are stepped over."""
+    levels = _TOP if trees >= _FEW_TREES else 0
+    while levels > 1 and (2**levels - 1) * trees * trees * max(1, 2**levels // 8) > _TOP_BYTES:
+        levels -= 1
+    return levels
 
 
 def _pack(

@@ -23,7 +23,9 @@ from churn_pipeline_tests.kernel.forests.forests import (
 
 
 @needs_numba
-def test_a_deep_random_forest_is_scored_to_the_last_bit():
+@pytest.mark.parametrize("room", [0, 1 << 14, 1 << 23], ids=["one level", "some levels", "most levels"])
+def test_a_deep_random_forest_is_scored_to_the_last_bit(room, monkeypatch):
+    monkeypatch.setattr(tree_walk, "_TOP_BYTES", room)
     x, y = customers()
     estimator = RandomForestClassifier(20, random_state=0).fit(x, y)
     forest = read_forest(estimator, 1)
