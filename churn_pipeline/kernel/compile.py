@@ -161,9 +161,10 @@ class _Compiler:
             return None
         if len(group.columns) > 1:
             return product(front, group, terms, self._material.pools) if isinstance(terms, Weights) else None
-        if not front.monotone(group.columns[0]):
-            return None
-        return terms.column(front, group, numbers(self._material.pools[group.columns[0]]))
+        seen = numbers(self._material.pools[group.columns[0]])
+        if (bend := front.bends(group.columns[0])) is not None and isinstance(terms, Weights):
+            return terms.bent_column(front, group, seen, bend)
+        return terms.column(front, group, seen) if front.monotone(group.columns[0]) else None
 
     def _trees(self, front: Front, parts: list[Group], leaf: Leaf) -> Evaluator | None:
         reader = structure.forest_reader(leaf)

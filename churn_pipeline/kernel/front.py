@@ -133,6 +133,13 @@ class Front:
         known = [edges for edges in found if edges is not None]
         return np.unique(np.concatenate(known)) if known and len(known) == len(found) else None
 
+    def bends(self, column: str) -> np.ufunc | None:
+        """The universal function of NumPy of which all that depends on a column is an affine one; None if none is."""
+        if self._blocks is None or not all(structure.columnwise(step) for step in self.chain[1:]):
+            return None
+        touched = [block for block in self._blocks if column in block.columns]
+        return structure.bends(touched[0].transformer) if len(touched) == 1 else None
+
     def products(self, columns: Sequence[str]) -> Made | None:
         """What multiplies these columns, if it does nothing but that and scaling."""
         if self._blocks is None:

@@ -22,6 +22,9 @@ from churn_pipeline.kernel.terms import Affine, Column, Terms
 #: Beyond this the exponential of a double is infinite.
 _STEEPEST = 709.0
 
+#: Affine columns from which on numba pays: its import takes a third of a second and 80 MB.
+_MANY = 8
+
 #: Combinations of values that are looked up at once: such a table stays in the nearest cache.
 _JOINED = 4_096
 
@@ -59,7 +62,7 @@ class LinearTables(Evaluator):
         self.raw = [name for axis in self.axes if axis.continuous for name in axis.columns]
         self._affines = [item for item in columns if isinstance(item, Affine)]
         self._others = [item for item in columns if not isinstance(item, Affine)]
-        self._compiled = compiled
+        self._compiled = compiled and len(self._affines) >= _MANY
         self._tables = [
             terms.of(table, item.group.outputs)
             for item, table in zip(coded, values_of(front, self.coded, self.computed), strict=True)

@@ -127,9 +127,7 @@ def leading(model: Any) -> tuple[tuple[Any, ...], Any] | None:
 
     while (name := kind(model)) in _WRAPPERS:
         model = getattr(model, _WRAPPERS[name])
-    if name != "Pipeline":
-        return None
-    chain = transformers(model.steps[:-1])
+    chain = transformers(model.steps[:-1]) if name == "Pipeline" else ()
     known = (place for place, step in enumerate(chain) if kind(step) == "ColumnTransformer" or columnwise(step))
     first = next(known, len(chain))
     return (chain[:first], make_pipeline(*chain[first:], model.steps[-1][1])) if first else None
@@ -286,9 +284,8 @@ def categories(model: Any, names: Sequence[str]) -> dict[str, list[Any]]:
     """
     found: dict[str, list[Any]] = {}
     for leaf in leaves(read(model, 1)):
-        for block in (
-            (blocks(leaf.chain[0], names) or [Block(tuple(names), np.arange(0), leaf.chain[0])]) if leaf.chain else ()
-        ):
+        whole = [Block(tuple(names), np.arange(0), leaf.chain[0])] if leaf.chain else []
+        for block in (blocks(leaf.chain[0], names) if leaf.chain else None) or whole:
             steps = transformers([("", block.transformer)]) if not isinstance(block.transformer, str) else ()
             for step in steps:
                 known = getattr(step, "categories_", None)
@@ -306,11 +303,7 @@ def categories(model: Any, names: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def edges(transformer: Any, place: int) -> npt.NDArray[np.float64] | None:
-    """Where a transformer's outputs jump along one of its columns, if they do nothing else: from each number on.
-
-    Args:
-        place: of the column among those it takes.
-    """
+    """Where outputs jump along the column at a place, from each number on, if they do nothing else."""
     steps = () if isinstance(transformer, str) else transformers([("", transformer)])
     bins: Any = steps[-1] if steps else None
     # In single precision numbers next to an edge are rounded over it.
@@ -319,15 +312,21 @@ def edges(transformer: Any, place: int) -> npt.NDArray[np.float64] | None:
     return np.asarray(bins.bin_edges_[place][1:-1], dtype=np.float64)
 
 
-def products(steps: Sequence[Any]) -> tuple[tuple[Any, ...], npt.NDArray[np.intp]] | None:
-    """The transformers before the one that multiplies columns, and its (outputs, columns) powers, two at most together.
+def bends(transformer: Any) -> np.ufunc | None:
+    """NumPy's universal function of every number that is not missing, if nothing but scaling happens to its result."""
+    steps = () if isinstance(transformer, str) else transformers([("", transformer)])
+    place = next((place for place, step in enumerate(steps) if kind(step) == "FunctionTransformer"), None)
+    if place is None or not all(map(_fills, steps[:place])) or not all(map(_scales, steps[place + 1 :])):
+        return None
+    return steps[place].func if steps[place].func is not None and _all(steps[place], _COLUMNWISE) else None
 
-    None where any step does anything else, but for affine functions of one column each.
-    """
+
+def products(steps: Sequence[Any]) -> tuple[tuple[Any, ...], npt.NDArray[np.intp]] | None:
+    """What comes before products of at most two columns, and their (outputs, columns) powers; all else has to scale."""
     place = next((place for place, step in enumerate(steps) if kind(step) == "PolynomialFeatures"), None)
     if place is None or not all(_fills(step) or _scales(step) for step in (*steps[:place], *steps[place + 1 :])):
         return None
-    powers = np.asarray(steps[place].powers_, dtype=np.intp)
+    powers = np.asarray(steps[place].powers_, np.intp)
     return (tuple(steps[:place]), powers) if powers.sum(axis=1).max(initial=0) <= 2 else None
 
 

@@ -116,6 +116,28 @@ class Affine(Column):
 
 
 @dataclass(frozen=True)
+class Bent(Column):
+    """An affine function of what a universal function of NumPy makes of numbers."""
+
+    columns: tuple[str, ...]
+    bend: np.ufunc
+    line: Affine
+
+    def of(self, *columns: Floats) -> Floats:
+        (found,) = columns
+        with np.errstate(all="ignore"):
+            added: Floats = self.bend(found) * self.line.slope
+        added += self.line.offset
+        added[np.isnan(found)] = self.line.missing
+        added[np.abs(found) > self.line.most] = np.nan
+        return added
+
+    def one(self, *values: float | None) -> float:
+        (value,) = values
+        return float(self.of(np.array([np.nan if value is None else value], dtype=np.float64))[0])
+
+
+@dataclass(frozen=True)
 class Weights(Terms):
     """Of a linear classifier.
 
@@ -138,6 +160,27 @@ class Weights(Terms):
         term = np.nan if missing is None else float(self.of(missing, group.outputs)[0])
         found = Affine(group.columns, slope, offset, term, largest(front.base.schema.field(column).type))
         return found if is_within(found.of(points), real) else None
+
+    def bent_column(self, front: Front, group: Group, seen: Floats, bend: np.ufunc) -> Bent | None:
+        """The same for outputs that are affine functions of what a universal function makes of the column."""
+        points, answers = _tried(front, group, seen, bend)
+        real = self.of(answers, group.outputs)
+        with np.errstate(all="ignore"):
+            made = np.asarray(bend(points), dtype=np.float64)
+        known = np.isfinite(made) & np.isfinite(real)
+        if not np.array_equal(np.isnan(made), np.isnan(real)) or len(np.unique(made[known])) < 2:
+            return None
+        made, real = made[known], real[known]
+        low, high = made.argmin(), made.argmax()
+        slope = float((real[high] - real[low]) / (made[high] - made[low]))
+        nearest = np.abs(made).argmin()
+        offset = float(real[nearest] - slope * made[nearest])
+        if not is_within(made * slope + offset, real):
+            return None
+        missing = _missing(front, group)
+        term = np.nan if missing is None else float(self.of(missing, group.outputs)[0])
+        most = largest(front.base.schema.field(group.columns[0]).type)
+        return Bent(group.columns, bend, Affine(group.columns, slope, offset, term, most))
 
 
 @dataclass(frozen=True)
@@ -211,10 +254,16 @@ class Densities(Terms):
         return Bell(group.columns, self, group.outputs, slopes, offsets, term, most)
 
 
-def _tried(front: Front, group: Group, seen: Floats) -> tuple[Floats, Floats]:
-    """(n,) numbers of a group's one column, far ones among them, and (n, outputs) what becomes of them."""
+def _tried(front: Front, group: Group, seen: Floats, bend: np.ufunc = np.positive) -> tuple[Floats, Floats]:
+    """(n,) numbers of a group's one column, far ones among them, and (n, outputs) what becomes of them.
+
+    Args:
+        bend: numbers of which this makes infinite ones are left out: transformers refuse those.
+    """
     kind = front.base.schema.field(group.columns[0]).type
     points = np.unique(np.concatenate([seen[~np.isnan(seen)], far(kind)]))
+    with np.errstate(all="ignore"):
+        points = points[~np.isinf(bend(points))]
     rows = changed(front.base, {group.columns[0]: pa.array(points).cast(kind)})
     return points, front.partial(rows, group.columns, group.outputs)
 

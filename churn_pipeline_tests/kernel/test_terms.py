@@ -1,25 +1,40 @@
 """Margins that are sums: what single columns add to them, missing, far off and unknown numbers included."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.plan import make_plan
 from churn_pipeline.kernel.score import score
-from churn_pipeline_tests.kernel.foreign_models import EXTREMES, INPUTS, _logistic, fitted, labels, members, version
+from churn_pipeline_tests.kernel.foreign_models import (
+    EXTREMES,
+    INPUTS,
+    _logistic,
+    _onehot,
+    fitted,
+    labels,
+    members,
+    version,
+)
+from churn_pipeline_tests.kernel.forests.test_plans_of_trees import with_and_without_numba
 from churn_pipeline_tests.kernel.test_plan import plan_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@pytest.mark.parametrize("many", [0, 100], ids=["with numba", "without"])
 @pytest.mark.parametrize("imputer", [SimpleImputer(), SimpleImputer(strategy="constant", fill_value=-7.0), None])
-def test_what_is_missing_and_what_is_no_number_are_the_same_to_a_linear_model(imputer):
+def test_what_is_missing_and_what_is_no_number_are_the_same_to_a_linear_model(imputer, many, monkeypatch):
+    monkeypatch.setattr("churn_pipeline.kernel.linear_tables._MANY", many)
     train = members(1_500, seed=1)
     numbers = ["visits", "spend", "months"]
     steps = [imputer, StandardScaler()] if imputer else [StandardScaler()]
@@ -58,3 +73,43 @@ def test_customers_far_from_both_classes_of_naive_bayes_are_the_estimators():
     near, distant = batch.slice(0, 1).to_pylist()[0], batch.slice(250, 1).to_pylist()[0]
     assert plan.tables.one(near) == pytest.approx(wanted[0], abs=1e-12)
     assert plan.tables.one(distant) is None
+
+
+@with_and_without_numba
+@pytest.mark.parametrize("function", [np.log1p, np.sqrt, np.cbrt], ids=lambda function: function.__name__)
+def test_what_a_function_of_numpy_makes_of_numbers_is_added_without_a_transformer(function, compiled):
+    train = members(1_500, seed=1)
+    bent = make_pipeline(SimpleImputer(strategy="median"), FunctionTransformer(function), StandardScaler())
+    front = ColumnTransformer([("bent", bent, ["spend", "visits"]), ("words", _onehot(), ["plan"])])
+    estimator = make_pipeline(front, _logistic()).fit(frame(train, INPUTS), labels(train))
+    plan = plan_of(estimator, compiled=compiled)
+    assert plan.tier == "linear" and not plan.tables.runs_code
+    batch = members(900, seed=2)
+    spend = pa.array([*[None, np.nan, 0.0, -0.5, -3.0, 1e12] * 50, *batch.column("spend").to_pylist()[300:]])
+    for rows in (batch, batch.set_column(batch.schema.get_field_index("spend"), "spend", spend)):
+        found = score(rows, plan).column("churn_probability")
+        for place in range(0, 900, 11):
+            row = rows.slice(place, 1)
+            try:
+                wanted = estimator.predict_proba(frame(row, INPUTS))[0, 1]
+            except ValueError:
+                assert found[place].as_py() is None
+                assert plan.tables.one(row.to_pylist()[0]) is None
+            else:
+                assert abs(found[place].as_py() - wanted) <= 1e-12
+                assert plan.tables.one(row.to_pylist()[0]) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_linear_model_of_few_numbers_does_without_numba():
+    code = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from churn_pipeline.kernel.score import score
+from churn_pipeline_tests.kernel.foreign_models import fitted, members
+from churn_pipeline_tests.kernel.test_plan import plan_of
+plan = plan_of(fitted("logistic"))
+assert plan.tier == "linear", plan.why
+score(members(100), plan)
+assert "numba" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
