@@ -154,7 +154,7 @@ def _fill(
         return
     found = _churn_column(answer, batch.num_rows, plan)
     fits = (found >= 0) & (found <= 1)  # NaN fits nothing
-    probability[start : start + batch.num_rows] = np.where(fits, found, np.nan)
+    probability[start : start + batch.num_rows] = found if fits.all() else np.where(fits, found, np.nan)
     for i in np.flatnonzero(~fits):
         _blame(errors, start + int(i), "InvalidProbability", "the model's probability is not between 0 and 1", plan)
 

@@ -39,9 +39,14 @@ def near(edges, whole):
 
 
 @with_and_without_numba
-@pytest.mark.parametrize("encode", ["onehot", "onehot-dense", "ordinal"])
 @pytest.mark.parametrize(
-    ("classifier", "tier"), [(_logistic(), "linear"), (_boosted(), "masks"), (_forest(max_depth=5), "masks")]
+    ("encode", "classifier", "tier"),
+    [
+        ("onehot", _logistic(), "linear"),
+        ("ordinal", _logistic(), "linear"),
+        ("onehot-dense", _boosted(), "masks"),
+        ("ordinal", _forest(max_depth=5), "masks"),
+    ],
 )
 def test_numbers_in_bins_are_looked_up_by_their_bin(encode, classifier, tier, compiled):
     train = members(1_500, seed=1)

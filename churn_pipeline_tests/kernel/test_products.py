@@ -38,11 +38,14 @@ def scored(estimator, plan, batch, inputs):
 
 
 @pytest.mark.parametrize(
-    "polynomial",
-    [PolynomialFeatures(2), PolynomialFeatures(2, interaction_only=True), PolynomialFeatures(2, include_bias=False)],
-    ids=["squares", "interactions", "no bias"],
+    ("polynomial", "after"),
+    [
+        (PolynomialFeatures(2), []),
+        (PolynomialFeatures(2, include_bias=False), [StandardScaler()]),
+        (PolynomialFeatures(2, interaction_only=True), [StandardScaler()]),
+    ],
+    ids=["squares", "scaled", "interactions"],
 )
-@pytest.mark.parametrize("after", [[], [StandardScaler()]], ids=["last", "scaled"])
 def test_products_of_numbers_beside_words_are_looked_at_without_a_transformer(polynomial, after):
     train = members(1_500, seed=1)
     part = make_pipeline(SimpleImputer(), StandardScaler(), polynomial, *after)

@@ -97,9 +97,10 @@ def leaf_numbers(masks, width, at, row, possible, leaf):
 
 
 @kept
-def places_of(column_starts, masks):
+def places_of(column_starts, masks, rows):
     """Room for the row numbers of `leaf_numbers`: those that make columns a multiple of four have the last row."""
-    return np.full((-(-(len(column_starts) - 1) // 4) * 4, BLOCK), len(masks) - 1, np.uint32)
+    width = min(BLOCK, (rows + 7) & ~7)
+    return np.full((-(-(len(column_starts) - 1) // 4) * 4, width), len(masks) - 1, np.uint32)
 
 
 @kept
@@ -136,7 +137,7 @@ def mask_margins(codes, order, places, place_starts, column_starts, masks, value
         out: (n) margins.
     """
     width = np.uint64(masks.shape[1])
-    flat, most, at = masks.ravel(), np.uint64(8 * masks.itemsize), places_of(column_starts, masks)
+    flat, most, at = masks.ravel(), np.uint64(8 * masks.itemsize), places_of(column_starts, masks, codes.shape[1])
     possible, leaf = np.full(width, flat[-1], masks.dtype), np.zeros((8, width), np.uint8)
     for block in range(0, codes.shape[1], BLOCK):
         rows = min(BLOCK, codes.shape[1] - block)

@@ -94,13 +94,14 @@ def find_tops(codes, order, places, place_starts, column_starts, masks, tops):
     Args:
         tops: (trees, a multiple of eight that is not less than n).
     """
-    width, flat, at = np.uint64(masks.shape[1]), masks.ravel(), places_of(column_starts, masks)
+    width, flat, at = np.uint64(masks.shape[1]), masks.ravel(), places_of(column_starts, masks, codes.shape[1])
     possible, leaf = np.full(width, flat[-1], masks.dtype), np.zeros((8, width), np.uint8)
     for block in range(0, codes.shape[1], BLOCK):
         rows = min(BLOCK, codes.shape[1] - block)
         find_rows(codes[:, block : block + rows], order, places, place_starts, column_starts, at)
         for first in range(0, rows, 8):
-            for r in range(8):
+            # Rows past the end are walked with the last ones: they start anywhere.
+            for r in range(min(8, rows - first)):
                 leaf_numbers(flat, width, at, first + r, possible, leaf[r])
             for tree in range(len(tops)):
                 for r in range(8):

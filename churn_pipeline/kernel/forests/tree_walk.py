@@ -87,11 +87,12 @@ class TreeWalk:
         elif len(margins):
             matrix = stacked(codes, self._used, self._sizes)
             run = partial(walk_margins, matrix, *self._arguments, margins)
-            parts = min(effective_n_jobs(self._forest.jobs), -(-len(margins) // _ROWS_A_THREAD))
-            ends = np.linspace(0, len(margins), parts + 1).astype(int).tolist()
+            most = -(-len(margins) // _ROWS_A_THREAD)
+            parts = min(effective_n_jobs(self._forest.jobs), most) if most > 1 else 1
             if parts == 1:
-                run(*ends)
+                run(0, len(margins))
             else:
+                ends = np.linspace(0, len(margins), parts + 1).astype(int).tolist()
                 with ThreadPoolExecutor(parts) as threads:
                     deque(threads.map(run, ends[:-1], ends[1:]), maxlen=0)
         return self._forest.link(margins)
