@@ -29,6 +29,7 @@ from churn_pipeline.kernel.matrix import Matrix
 from churn_pipeline.kernel.model_version import ModelVersion
 from churn_pipeline.kernel.node import Leaf, leaves
 from churn_pipeline.kernel.products import product
+from churn_pipeline.kernel.refusing import refusing
 from churn_pipeline.kernel.separable import Group, groups
 from churn_pipeline.kernel.tables import Tables, find_refused
 from churn_pipeline.kernel.terms import Column, Densities, Terms, Weights
@@ -67,7 +68,8 @@ def compile_tables(
             evaluators = [(leaf, maker.evaluator(leaf)) for leaf in leaves(node)]
         except Surprise:
             raise NotCompiled("a value decides more of its columns than probing has shown") from None
-    return Tables(model, estimator, material.sample, node, evaluators, compiled=compiled)
+    unasked = refusing(model, estimator, material, [evaluator for _, evaluator in evaluators])
+    return Tables(model, estimator, material.sample, node, evaluators, unasked, compiled=compiled)
 
 
 class _Compiler:

@@ -138,6 +138,11 @@ class Evaluator(ABC):
     front: Front
     coded: Sequence[Coordinate]
 
+    @property
+    def taken(self) -> Sequence[str]:
+        """Columns that it looks at without codes, and says itself where it cannot answer."""
+        return self.computed.columns
+
     @abstractmethod
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
         """(n,) probabilities, or margins where those are wanted; NaN where only the estimator can say."""

@@ -68,6 +68,10 @@ class LinearTables(Evaluator):
             for item, table in zip(coded, values_of(front, self.coded, self.computed), strict=True)
         ]
 
+    @property
+    def taken(self) -> Sequence[str]:
+        return [*self.computed.columns, *(name for column in self._columns for name in column.columns)]
+
     def answer(self, encoded: Encoded) -> npt.NDArray[np.float64]:
         margin = self.margin(encoded)
         if self.link == 0:

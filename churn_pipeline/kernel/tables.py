@@ -51,6 +51,7 @@ class Tables:
         sample: customers that the estimator scores.
         node: how the classifiers are combined.
         evaluators: of each leaf of `node`.
+        unasked: codes that no evaluator asks for, of which some are refused.
         compiled: whether numba may be used.
     """
 
@@ -61,12 +62,14 @@ class Tables:
         sample: pa.RecordBatch,
         node: Node,
         evaluators: Sequence[tuple[Leaf, Evaluator]],
+        unasked: Sequence[Axis] = (),
         *,
         compiled: bool,
     ) -> None:
         self._model, self._estimator, self._sample, self._base = model, estimator, sample, sample.slice(0, 1)
         self._node, self._evaluators = node, list(evaluators)
-        self._axes: list[Axis] = list({id(axis): axis for _, item in evaluators for axis in item.axes}.values())
+        axes = [*(axis for _, item in evaluators for axis in item.axes), *unasked]
+        self._axes: list[Axis] = list({id(axis): axis for axis in axes}.values())
         self._raw = list(dict.fromkeys(name for _, item in evaluators for name in item.raw))
         self._admitted = [axis.size for axis in self._axes]
         self._whole = True
