@@ -74,7 +74,7 @@ def test_customers_far_from_both_classes_of_naive_bayes_are_the_estimators():
     assert plan.tables.one(distant) is None
 
 
-@pytest.mark.parametrize("function", [np.log1p, np.sqrt], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", [np.log1p, pytest.param(np.sqrt, marks=pytest.mark.slow)], ids=["log1p", "sqrt"])
 def test_what_a_function_of_numpy_makes_of_numbers_is_added_without_a_transformer(function):
     train = members(1_500, seed=1)
     bent = make_pipeline(SimpleImputer(strategy="median"), FunctionTransformer(function), StandardScaler())
@@ -98,6 +98,7 @@ def test_what_a_function_of_numpy_makes_of_numbers_is_added_without_a_transforme
                 assert plan.tables.one(row.to_pylist()[0]) == pytest.approx(wanted, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_linear_model_of_few_numbers_does_without_numba():
     code = """
 import sys, warnings
