@@ -1,7 +1,7 @@
 """Adding columns of numbers to margins, compiled by numba.
 
-Belongs here: that one loop. Does not: what is added (`linear_tables.py`, which alone imports this, and only when it is
-told to compile: numba is an extra).
+Belongs here: that one loop. Does not: what is added (`terms.py`, which alone imports this, and only when it is told to
+compile: numba is an extra).
 """
 
 # mypy: ignore-errors

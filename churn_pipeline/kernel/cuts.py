@@ -129,7 +129,7 @@ def _cells(breaks: Floats, most: int) -> Iterator[_EvenCells | _RankCells]:
 
 
 def _even_cells(breaks: Floats, most: int) -> Iterator[_EvenCells]:
-    """None where the first break and the last are too near or too far apart."""
+    """Nothing where the first break and the last are too near or too far apart."""
     with np.errstate(all="ignore"):
         scale = (most - 2) / (breaks[-1] - breaks[0]) if len(breaks) > 1 else _STEEP
         if len(breaks) and 0 < scale < np.inf:

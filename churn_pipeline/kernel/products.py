@@ -68,10 +68,6 @@ class Product(Column):
         added += self.start
         return added
 
-    def one(self, *values: float | None) -> float:
-        found = [np.array([np.nan if value is None else value], dtype=np.float64) for value in values]
-        return float(self.of(*found)[0])
-
 
 def product(front: Front, group: Group, weights: Weights, pools: Mapping[str, pa.Array]) -> Product | None:
     """What a group of several columns adds, if all its outputs are products of at most two affine functions of them.

@@ -41,9 +41,10 @@ class Column(ABC):
     def of(self, *found: Floats) -> Floats:
         """(n,) terms of numbers, (n,) of each column; NaN where only the estimator can say."""
 
-    @abstractmethod
     def one(self, *values: float | None) -> float:
         """The term of one customer's numbers, None for a missing one."""
+        found = [np.array([np.nan if value is None else value], dtype=np.float64) for value in values]
+        return float(self.of(*found)[0])
 
 
 class Terms(ABC):
@@ -58,6 +59,14 @@ class Terms(ABC):
     @abstractmethod
     def of(self, values: Floats, outputs: npt.NDArray[np.intp]) -> Floats:
         """(n,) sums of the terms of some outputs, for values (n, outputs); NaN where only the estimator can say."""
+
+    def of_missing(self, front: Front, group: Group) -> float:
+        """What a missing number in a group's one column adds; NaN where it is refused: the estimator says so itself."""
+        try:
+            answers = front.partial(changed(front.base, {group.columns[0]: [None]}), group.columns, group.outputs)
+        except (TypeError, ValueError):
+            return np.nan
+        return float(self.of(answers, group.outputs)[0])
 
     @abstractmethod
     def column(self, front: Front, group: Group, seen: Floats) -> Column | None:
@@ -91,8 +100,10 @@ class Affine(Column):
 
     def of(self, *columns: Floats) -> Floats:
         (found,) = columns
-        added = found * self.slope
-        added += self.offset
+        return self.settled(found * self.slope + self.offset, found)
+
+    def settled(self, added: Floats, found: Floats) -> Floats:
+        """Terms of numbers, with those of missing and of too large ones set in place."""
         added[np.isnan(found)] = self.missing
         added[np.abs(found) > self.most] = np.nan
         return added
@@ -126,15 +137,8 @@ class Bent(Column):
     def of(self, *columns: Floats) -> Floats:
         (found,) = columns
         with np.errstate(all="ignore"):
-            added: Floats = self.bend(found) * self.line.slope
-        added += self.line.offset
-        added[np.isnan(found)] = self.line.missing
-        added[np.abs(found) > self.line.most] = np.nan
-        return added
-
-    def one(self, *values: float | None) -> float:
-        (value,) = values
-        return float(self.of(np.array([np.nan if value is None else value], dtype=np.float64))[0])
+            added: Floats = self.bend(found) * self.line.slope + self.line.offset
+        return self.line.settled(added, found)
 
 
 @dataclass(frozen=True)
@@ -152,13 +156,10 @@ class Weights(Terms):
         return np.asarray(values @ self.weights[outputs])
 
     def column(self, front: Front, group: Group, seen: Floats) -> Affine | None:
-        column = group.columns[0]
         points, answers = _tried(front, group, seen)
         real = self.of(answers, group.outputs)
         slope, offset = (float(found[0]) for found in line(points, real[:, None]))
-        missing = _missing(front, group)
-        term = np.nan if missing is None else float(self.of(missing, group.outputs)[0])
-        found = Affine(group.columns, slope, offset, term, largest(front.base.schema.field(column).type))
+        found = Affine(group.columns, slope, offset, self.of_missing(front, group), _most(front, group))
         return found if is_within(found.of(points), real) else None
 
     def bent_column(self, front: Front, group: Group, seen: Floats, bend: np.ufunc) -> Bent | None:
@@ -177,10 +178,8 @@ class Weights(Terms):
         offset = float(real[nearest] - slope * made[nearest])
         if not is_within(made * slope + offset, real):
             return None
-        missing = _missing(front, group)
-        term = np.nan if missing is None else float(self.of(missing, group.outputs)[0])
-        most = largest(front.base.schema.field(group.columns[0]).type)
-        return Bent(group.columns, bend, Affine(group.columns, slope, offset, term, most))
+        straight = Affine(group.columns, slope, offset, self.of_missing(front, group), _most(front, group))
+        return Bent(group.columns, bend, straight)
 
 
 @dataclass(frozen=True)
@@ -209,10 +208,6 @@ class Bell(Column):
         added[np.isnan(found)] = self.missing
         added[np.abs(found) > self.most] = np.nan
         return added
-
-    def one(self, *values: float | None) -> float:
-        (value,) = values
-        return float(self.of(np.array([np.nan if value is None else value], dtype=np.float64))[0])
 
 
 @dataclass(frozen=True)
@@ -243,15 +238,12 @@ class Densities(Terms):
         return added
 
     def column(self, front: Front, group: Group, seen: Floats) -> Bell | None:
-        column = group.columns[0]
         points, answers = _tried(front, group, seen)
         slopes, offsets = line(points, answers)
         if not is_within(points[:, None] * slopes + offsets, answers):
             return None
-        missing = _missing(front, group)
-        term = np.nan if missing is None else float(self.of(missing, group.outputs)[0])
-        most = largest(front.base.schema.field(column).type)
-        return Bell(group.columns, self, group.outputs, slopes, offsets, term, most)
+        missing, most = self.of_missing(front, group), _most(front, group)
+        return Bell(group.columns, self, group.outputs, slopes, offsets, missing, most)
 
 
 def _tried(front: Front, group: Group, seen: Floats, bend: np.ufunc = np.positive) -> tuple[Floats, Floats]:
@@ -275,12 +267,9 @@ def line(points: Floats, answers: Floats) -> tuple[Floats, Floats]:
 
 
 def is_within(found: Floats, real: Floats) -> bool:
+    """Whether numbers are the real ones but for roundings."""
     return bool((np.abs(found - real) <= _AFFINE_WITHIN * np.maximum(1, np.abs(real))).all())
 
 
-def _missing(front: Front, group: Group) -> Floats | None:
-    """(1, outputs) what becomes of a missing number; None where it is refused: the estimator says so itself."""
-    try:
-        return front.partial(changed(front.base, {group.columns[0]: [None]}), group.columns, group.outputs)
-    except (TypeError, ValueError):
-        return None
+def _most(front: Front, group: Group) -> float:
+    return largest(front.base.schema.field(group.columns[0]).type)

@@ -10,7 +10,6 @@ from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.plan import make_plan
-from churn_pipeline.kernel.score import score
 from churn_pipeline_tests.kernel.foreign_models import (
     EXTREMES,
     INPUTS,
@@ -23,6 +22,7 @@ from churn_pipeline_tests.kernel.foreign_models import (
     version,
 )
 from churn_pipeline_tests.kernel.forests.test_plans_of_trees import with_and_without_numba
+from churn_pipeline_tests.kernel.test_odd_models import says_the_same
 from churn_pipeline_tests.kernel.test_plan import plan_of, strange
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -66,10 +66,7 @@ def test_numbers_in_bins_are_looked_up_by_their_bin(encode, classifier, tier, co
         values = near(edges[name], whole=name == "visits")
         rows = members(len(values), seed=7)
         batches.append(rows.set_column(rows.schema.get_field_index(name), name, values))
-    for batch in batches:
-        wanted = estimator.predict_proba(frame(batch, INPUTS))[:, 1]
-        found = score(batch, plan).column("churn_probability").to_numpy(zero_copy_only=False)
-        assert np.abs(found - wanted).max() <= 1e-12
+    says_the_same(plan, *batches)
     record = batches[0].slice(3, 1).to_pylist()[0]
     assert plan.tables.one(record) == pytest.approx(estimator.predict_proba(frame(batches[0], INPUTS))[3, 1], abs=1e-12)
 
@@ -84,9 +81,7 @@ def test_numbers_that_are_scaled_as_well_as_cut_into_bins_are_transformed():
     estimator = make_pipeline(ColumnTransformer(parts), _logistic()).fit(frame(train, INPUTS), labels(train))
     plan = plan_of(estimator)
     assert plan.tier == "linear" and plan.tables.runs_code
-    batch = members(500, seed=5)
-    found = score(batch, plan).column("churn_probability").to_numpy()
-    assert np.abs(found - estimator.predict_proba(frame(batch, INPUTS))[:, 1]).max() <= 1e-12
+    says_the_same(plan, members(500, seed=5))
 
 
 def test_whole_numbers_of_a_wide_range_are_looked_up_by_their_bin():
@@ -100,9 +95,7 @@ def test_whole_numbers_of_a_wide_range_are_looked_up_by_their_bin():
     estimator = make_pipeline(front, _logistic()).fit(frame(train, INPUTS), labels(train))
     plan = make_plan(version(), estimator, wide(members(200, seed=9)), {**EXTREMES, "visits": [0, 10**6]})
     assert plan.tier == "linear" and not plan.tables.runs_code, plan.why
-    batch = wide(members(3_000, seed=5))
-    found = score(batch, plan).column("churn_probability").to_numpy()
-    assert np.abs(found - estimator.predict_proba(frame(batch, INPUTS))[:, 1]).max() <= 1e-12
+    says_the_same(plan, wide(members(3_000, seed=5)))
 
 
 def test_bins_of_single_precision_are_computed():
@@ -115,5 +108,4 @@ def test_bins_of_single_precision_are_computed():
     points = np.concatenate([edges * (1 + step * 1e-9) for step in range(-40, 41)])
     batch = members(len(points), seed=5)
     batch = batch.set_column(batch.schema.get_field_index("months"), "months", pa.array(points))
-    found = score(batch, plan).column("churn_probability").to_numpy()
-    assert np.abs(found - estimator.predict_proba(frame(batch, INPUTS))[:, 1]).max() <= 1e-12
+    says_the_same(plan, batch)

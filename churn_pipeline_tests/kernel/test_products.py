@@ -12,7 +12,6 @@ from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, StandardScal
 from churn_pipeline.kernel.explanations.reasons import contributions
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.plan import make_plan
-from churn_pipeline.kernel.score import score
 from churn_pipeline_tests.kernel.foreign_models import (
     EXTREMES,
     INPUTS,
@@ -23,18 +22,12 @@ from churn_pipeline_tests.kernel.foreign_models import (
     members,
     version,
 )
-from churn_pipeline_tests.kernel.test_plan import plan_of, strange
+from churn_pipeline_tests.kernel.test_odd_models import says_the_same
+from churn_pipeline_tests.kernel.test_plan import plan_of, probabilities, strange
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 NUMBERS = [item for item in INPUTS if item.type in ("long", "double")]
-
-
-def scored(estimator, plan, batch, inputs):
-    """Probabilities, which are those of the estimator."""
-    found = score(batch, plan).column("churn_probability").to_numpy(zero_copy_only=False)
-    assert np.abs(found - estimator.predict_proba(frame(batch, inputs))[:, 1]).max() <= 1e-12
-    return found
 
 
 @pytest.mark.parametrize(
@@ -52,10 +45,9 @@ def test_products_of_numbers_beside_words_are_looked_at_without_a_transformer(po
     estimator = make_pipeline(_front(part), _logistic()).fit(frame(train, INPUTS), labels(train))
     plan = plan_of(estimator)
     assert plan.tier == "linear" and not plan.tables.runs_code
-    for batch in (members(5_000, seed=5), strange(300)):
-        scored(estimator, plan, batch, INPUTS)
     rows = members(20, seed=6)
-    wanted = scored(estimator, plan, rows, INPUTS)
+    says_the_same(plan, members(5_000, seed=5), strange(300), rows)
+    wanted = probabilities(rows, plan)
     for place, record in enumerate(rows.to_pylist()):
         assert plan.tables.one(record) == pytest.approx(wanted[place], abs=1e-12)
 
@@ -68,20 +60,21 @@ def test_products_of_all_columns_are_looked_at_too():
     extremes = {item.name: EXTREMES[item.name] for item in NUMBERS}
     plan = make_plan(model, estimator, members(1_000, seed=9), extremes)
     assert plan.tier == "linear" and not plan.tables.runs_code
-    scored(estimator, plan, members(2_000, seed=5), NUMBERS)
-    found = contributions(members(200, seed=6), plan)
+    rows = members(200, seed=6)
+    says_the_same(plan, members(2_000, seed=5), rows)
+    found = contributions(rows, plan)
     added = 1 / (1 + np.exp(-(found.base + found.values.sum(axis=0))))
-    assert np.abs(added - scored(estimator, plan, members(200, seed=6), NUMBERS)).max() <= 1e-9
+    assert np.abs(added - probabilities(rows, plan)).max() <= 1e-9
 
 
 def test_customers_whose_products_are_large_are_the_estimators():
-    estimator, plan = fitted("polynomial"), plan_of(fitted("polynomial"))
+    plan = plan_of(fitted("polynomial"))
     batch = members(300, seed=3)
     spend = np.repeat([20.0, 1e5, -1e9], 100)
     batch = batch.set_column(batch.schema.get_field_index("spend"), "spend", pa.array(spend))
     left = np.isnan(plan.tables.answer(batch).probability)
     assert not left[:100].any() and left[200:].all()
-    scored(estimator, plan, batch, INPUTS)
+    says_the_same(plan, batch)
 
 
 def test_products_of_three_numbers_are_computed():
@@ -90,4 +83,4 @@ def test_products_of_three_numbers_are_computed():
     estimator = make_pipeline(_front(part), _logistic()).fit(frame(train, INPUTS), labels(train))
     plan = plan_of(estimator)
     assert plan.tier == "linear" and plan.tables.runs_code
-    scored(estimator, plan, members(500, seed=5), INPUTS)
+    says_the_same(plan, members(500, seed=5))
