@@ -10,7 +10,7 @@ import numpy as np
 
 from churn_pipeline.kernel.forests.compiled import BLOCK, find_rows, lowest_bit
 from churn_pipeline.kernel.forests.compiled import kept as compiled
-from churn_pipeline.kernel.forests.compiled_walk import add_leaves, find_tops, interleave, room_for_tops
+from churn_pipeline.kernel.forests.compiled_walk import add_leaves, find_tops, room_for_tops, row_by_row
 
 
 @compiled
@@ -95,19 +95,20 @@ def walk_contributions(
         out: (columns, n) contributions, added to.
     """
     n = codes.shape[1]
-    block = min(n + 7, 1024) & ~7
-    own = np.zeros(block * len(groups), np.uint16)
+    block = min(n, 1024)
+    own = np.empty(block * len(groups), np.uint16)
     sums = np.empty((block, out.shape[0]), np.float64)
     ends, tops = np.empty(block, np.float64), room_for_tops(len(entries), block)
+    waiting = np.empty(block + 8, np.uint64)
     for start in range(0, n, block):
         rows = min(block, n - start)
         sums[:] = 0.0
         here = codes[:, start : start + rows]
-        interleave(here, groups, places, place_starts, own)
+        row_by_row(here, groups, places, place_starts, own)
         find_tops(here, order, top_places, top_place_starts, column_starts, masks, tops)
         for t in range(len(entries)):
             ends[:] = 0.0
-            add_leaves(nodes, leaves, own, np.uint64(len(groups)), entries[t], tops[t], ends[: (rows + 7) & ~7])
+            add_leaves(nodes, leaves, own, np.uint64(len(groups)), entries[t], tops[t], ends[:rows], waiting)
             for r in range(rows):
                 mine, node = sums[r], np.int64(ends[r])
                 while above[node] >= 0:

@@ -10,81 +10,96 @@ import numpy as np
 
 from churn_pipeline.kernel.forests.compiled import BLOCK, find_rows, kept, leaf_numbers, places_of
 
+#: Steps before it is asked which rows have come to their leaf: more are walked in vain, fewer are asked for in vain.
+_STEPS = 7
+
+#: The bits of a waiting row's number.
+_ROW = np.uint64(0xFFFFFFFF)
+
 
 @kept
 def _next(nodes, codes, row, at):
-    """The node after `at` for the row whose codes are every eighth from `row` on."""
+    """The node after `at` for the row whose codes start at `row`."""
     low, high = np.uint64(nodes[at << np.uint64(1)]), nodes[(at << np.uint64(1)) | np.uint64(1)]
-    code = codes[row + ((low & np.uint64(0xFF)) << np.uint64(3))]
+    code = codes[row + (low & np.uint64(0xFF))]
     away = np.uint16(code - np.uint16(high)) > np.uint16(high >> np.uint32(16))
     return (low >> np.uint64(8)) + np.uint64(away)
 
 
 @kept
-def add_leaves(nodes, values, codes, columns, entries, tops, sums):
-    """Walk rows through one tree, eight at once: each step waits for the memory of the one before it.
-
-    Args:
-        nodes: see `walk_margins`.
-        values: of nodes, added to `sums`.
-        codes: see `interleave`; whatever stands behind the last row may be walked with it.
-        entries, tops: nodes to start from, and from which of them each row does.
-        sums: (a multiple of eight).
-    """
-    first = np.uint64(0)
-    for row in range(np.uint64(0), np.uint64(len(sums)), np.uint64(8)):
-        a = np.uint64(entries[tops[row + np.uint64(0)]])
-        b = np.uint64(entries[tops[row + np.uint64(1)]])
-        c = np.uint64(entries[tops[row + np.uint64(2)]])
-        d = np.uint64(entries[tops[row + np.uint64(3)]])
-        e = np.uint64(entries[tops[row + np.uint64(4)]])
-        f = np.uint64(entries[tops[row + np.uint64(5)]])
-        g = np.uint64(entries[tops[row + np.uint64(6)]])
-        h = np.uint64(entries[tops[row + np.uint64(7)]])
-        moved = np.uint64(1)
-        while moved != 0:
-            # Two steps before it is asked whether any row has moved. As a sum, of which no branch a row is made.
-            a1 = _next(nodes, codes, first + np.uint64(0), a)
-            b1 = _next(nodes, codes, first + np.uint64(1), b)
-            c1 = _next(nodes, codes, first + np.uint64(2), c)
-            d1 = _next(nodes, codes, first + np.uint64(3), d)
-            e1 = _next(nodes, codes, first + np.uint64(4), e)
-            f1 = _next(nodes, codes, first + np.uint64(5), f)
-            g1 = _next(nodes, codes, first + np.uint64(6), g)
-            h1 = _next(nodes, codes, first + np.uint64(7), h)
-            a = _next(nodes, codes, first + np.uint64(0), a1)
-            b = _next(nodes, codes, first + np.uint64(1), b1)
-            c = _next(nodes, codes, first + np.uint64(2), c1)
-            d = _next(nodes, codes, first + np.uint64(3), d1)
-            e = _next(nodes, codes, first + np.uint64(4), e1)
-            f = _next(nodes, codes, first + np.uint64(5), f1)
-            g = _next(nodes, codes, first + np.uint64(6), g1)
-            h = _next(nodes, codes, first + np.uint64(7), h1)
-            moved = (a ^ a1) + (b ^ b1) + (c ^ c1) + (d ^ d1) + (e ^ e1) + (f ^ f1) + (g ^ g1) + (h ^ h1)
-        sums[row + np.uint64(0)] += values[a]
-        sums[row + np.uint64(1)] += values[b]
-        sums[row + np.uint64(2)] += values[c]
-        sums[row + np.uint64(3)] += values[d]
-        sums[row + np.uint64(4)] += values[e]
-        sums[row + np.uint64(5)] += values[f]
-        sums[row + np.uint64(6)] += values[g]
-        sums[row + np.uint64(7)] += values[h]
-        first += np.uint64(8) * columns
+def _settle(waiting, left, which, at, nodes, values, sums):
+    """Add the leaf of a row if it has come to one, or let it wait behind the `left` that do; returns how many do."""
+    row, nobody = waiting[which] & _ROW, np.uint64(len(values) - 1)
+    ended = np.uint64(nodes[at << np.uint64(1)]) >> np.uint64(8) == at
+    sums[row] += values[at if ended else nobody]
+    waiting[left] = at << np.uint64(32) | row
+    return left + np.uint64(not ended)
 
 
 @kept
-def interleave(codes, groups, places, place_starts, own):
-    """The columns' own codes of some rows, eight rows by eight: column by column, and side by side those of the eight.
+def add_leaves(nodes, values, codes, columns, entries, tops, sums, waiting):
+    """Walk rows through one tree.
+
+    Eight rows take some steps side by side, as each step waits for the memory of the one before it. Those that have
+    not come to their leaf by then wait, and walk on with others like them: few rows go as deep as the tree.
+
+    Args:
+        nodes, values: see `walk_margins`; values are added to `sums`.
+        codes: see `row_by_row`.
+        entries, tops: nodes to start from, and from which of them each row does.
+        sums: (n).
+        waiting: room for n + 8 numbers: of a row, and of the node it has come to (from bit 32 on).
+    """
+    count = np.uint64(len(sums))
+    for row in range(np.uint64(0), count):
+        waiting[row] = np.uint64(entries[tops[row]]) << np.uint64(32) | row
+    while count:
+        # Eight at a time: nobody stands on the last node, which is a leaf of 0.
+        waiting[count : count + np.uint64(7)] = np.uint64(len(values) - 1) << np.uint64(32)
+        left = np.uint64(0)
+        for i in range(np.uint64(0), count, np.uint64(8)):
+            # Of each the node it has come to, and where its codes start.
+            a, a0 = waiting[i + np.uint64(0)] >> np.uint64(32), (waiting[i + np.uint64(0)] & _ROW) * columns
+            b, b0 = waiting[i + np.uint64(1)] >> np.uint64(32), (waiting[i + np.uint64(1)] & _ROW) * columns
+            c, c0 = waiting[i + np.uint64(2)] >> np.uint64(32), (waiting[i + np.uint64(2)] & _ROW) * columns
+            d, d0 = waiting[i + np.uint64(3)] >> np.uint64(32), (waiting[i + np.uint64(3)] & _ROW) * columns
+            e, e0 = waiting[i + np.uint64(4)] >> np.uint64(32), (waiting[i + np.uint64(4)] & _ROW) * columns
+            f, f0 = waiting[i + np.uint64(5)] >> np.uint64(32), (waiting[i + np.uint64(5)] & _ROW) * columns
+            g, g0 = waiting[i + np.uint64(6)] >> np.uint64(32), (waiting[i + np.uint64(6)] & _ROW) * columns
+            h, h0 = waiting[i + np.uint64(7)] >> np.uint64(32), (waiting[i + np.uint64(7)] & _ROW) * columns
+            for _ in range(_STEPS):
+                a = _next(nodes, codes, a0, a)
+                b = _next(nodes, codes, b0, b)
+                c = _next(nodes, codes, c0, c)
+                d = _next(nodes, codes, d0, d)
+                e = _next(nodes, codes, e0, e)
+                f = _next(nodes, codes, f0, f)
+                g = _next(nodes, codes, g0, g)
+                h = _next(nodes, codes, h0, h)
+            left = _settle(waiting, left, i + np.uint64(0), a, nodes, values, sums)
+            left = _settle(waiting, left, i + np.uint64(1), b, nodes, values, sums)
+            left = _settle(waiting, left, i + np.uint64(2), c, nodes, values, sums)
+            left = _settle(waiting, left, i + np.uint64(3), d, nodes, values, sums)
+            left = _settle(waiting, left, i + np.uint64(4), e, nodes, values, sums)
+            left = _settle(waiting, left, i + np.uint64(5), f, nodes, values, sums)
+            left = _settle(waiting, left, i + np.uint64(6), g, nodes, values, sums)
+            left = _settle(waiting, left, i + np.uint64(7), h, nodes, values, sums)
+        count = left
+
+
+@kept
+def row_by_row(codes, groups, places, place_starts, own):
+    """The columns' own codes of some rows, those of a row side by side.
 
     Args:
         codes, groups, places, place_starts: see `walk_margins`.
         own: where to put them.
     """
-    width = np.uint64(8 * len(groups))
-    for c in range(np.uint64(len(groups))):
+    width = np.uint64(len(groups))
+    for c in range(width):
         place, theirs = places[place_starts[c] :], codes[groups[c]]
         for r in range(np.uint64(len(theirs))):
-            own[(r >> np.uint64(3)) * width + (c << np.uint64(3)) + (r & np.uint64(7))] = place[theirs[r]]
+            own[r * width + c] = place[theirs[r]]
 
 
 @kept
@@ -100,7 +115,6 @@ def find_tops(codes, order, places, place_starts, column_starts, masks, tops):
         rows = min(BLOCK, codes.shape[1] - block)
         find_rows(codes[:, block : block + rows], order, places, place_starts, column_starts, at)
         for first in range(0, rows, 8):
-            # Rows past the end are walked with the last ones: they start anywhere.
             for r in range(min(8, rows - first)):
                 leaf_numbers(flat, width, at, first + r, possible, leaf[r])
             for tree in range(len(tops)):
@@ -141,22 +155,23 @@ def walk_margins(
         place_starts: (columns) where the places of a column start.
         nodes: two numbers of 32 bits each, bits from the lowest: column (8) and first child (24); lowest code of a
             range (16) and its width (16). Codes inside the range go to the first child, others to the node behind it.
-            A leaf is its own first child.
-        values: what a node adds as the last one.
+            A leaf is its own first child; the last node is one of 0, at which no walk ends.
+        values: what a leaf adds; of other nodes 0.
         entries: (trees, leaves of a top) the node at which each leaf of a tree's top stands.
         order, top_places, top_place_starts, column_starts, masks: of the tops, as `compiled.mask_margins` takes them.
         out: (n) margins, added to.
         start, stop: the rows to walk.
     """
-    block = min(stop - start + 7, 8192) & ~7
-    own = np.zeros(block * len(groups), np.uint16)
+    block = min(stop - start, 8192)
+    own = np.empty(block * len(groups), np.uint16)
     sums, tops = np.empty(block, out.dtype), room_for_tops(len(entries), block)
+    waiting = np.empty(block + 8, np.uint64)
     for first in range(start, stop, block):
         rows = min(block, stop - first)
         here = codes[:, first : first + rows]
         sums[:rows] = out[first : first + rows]
-        interleave(here, groups, places, place_starts, own)
+        row_by_row(here, groups, places, place_starts, own)
         find_tops(here, order, top_places, top_place_starts, column_starts, masks, tops)
         for t in range(len(entries)):
-            add_leaves(nodes, values, own, np.uint64(len(groups)), entries[t], tops[t], sums[: (rows + 7) & ~7])
+            add_leaves(nodes, values, own, np.uint64(len(groups)), entries[t], tops[t], sums[:rows], waiting)
         out[first : first + rows] = sums[:rows]

@@ -5,7 +5,7 @@ for the trees (`tree_columns.py`), the loops (`compiled_walk.py`), trees of at m
 faster).
 
 Every split asks whether a code lies in a range. The children of a node are neighbours, so that the next node is a sum;
-a leaf is its own child, so that several rows advance together until none of them moves. The first levels of all trees
+a leaf is its own child, so that several rows advance together, some of them in vain. The first levels of all trees
 are stepped over at once, by leaf masks of trees that end there.
 """
 
@@ -150,7 +150,7 @@ def _pack(
     """All trees as 64-bit nodes.
 
     Returns:
-        nodes, the value of each (0 at inner nodes), and where each of the forest's nodes is.
+        nodes, behind them a leaf of 0, the value of each (0 at inner nodes), and where each of the forest's nodes is.
     """
     slot = _slots(forest)
     count = len(forest.feature)
@@ -177,13 +177,10 @@ def _pack(
     values = np.zeros(count, dtype=forest.total)
     values[slot] = forest.value
     packed = _chain(packed, slot, chains)
+    packed = np.append(packed, np.uint64(len(packed)) << np.uint64(8) | _EVERY << np.uint64(48))
     if len(packed) > MOST_NODES:
         raise NotReadable(f"it has {len(packed):,} nodes, more than {MOST_NODES:,}")
-    return (
-        packed,
-        np.append(values, np.zeros(len(packed) - count, dtype=values.dtype)),
-        slot,
-    )
+    return packed, np.append(values, np.zeros(len(packed) - count, dtype=values.dtype)), slot
 
 
 def _slots(forest: Forest) -> Indices:
