@@ -7,7 +7,7 @@ classifiers those are (`structure.py`), adding up (`linear_tables.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -183,30 +183,54 @@ class Weights(Terms):
 
 
 @dataclass(frozen=True)
-class Bell(Column):
-    """The logarithm of a normal density of class 1, less that of class 0, summed over some affine outputs.
+class Ratio:
+    """The logarithm of a normal density of class 1, less that of class 0, of an affine function of a number.
+
+    It is `(square * t + straight) * t + constant` with `t = x - middle`.
 
     Attributes:
-        slopes, offsets: the outputs as functions of the column.
-        outputs: their places.
+        least, most: of lesser and greater numbers only the estimator can say.
+    """
+
+    middle: float
+    square: float
+    straight: float
+    constant: float
+    least: float
+    most: float
+
+    def of(self, found: Floats) -> Floats:
+        """(n,) of numbers; NaN where only the estimator can say, and for a missing one."""
+        apart = found - self.middle
+        added = apart * self.square
+        added += self.straight
+        added *= apart
+        added += self.constant
+        # NaN is neither.
+        if len(found) and not (found.min() >= self.least and found.max() <= self.most):
+            added[~((found >= self.least) & (found <= self.most))] = np.nan
+        return added
+
+
+@dataclass(frozen=True)
+class Bells(Column):
+    """What outputs add that are affine functions of one column.
+
+    Attributes:
         missing: what is added where a number is missing.
     """
 
     columns: tuple[str, ...]
-    densities: Densities
-    outputs: npt.NDArray[np.intp]
-    slopes: Floats
-    offsets: Floats
+    ratios: tuple[Ratio, ...]
     missing: float
-    most: float
 
     def of(self, *columns: Floats) -> Floats:
         (found,) = columns
-        added = np.zeros(len(found))
-        for output, slope, offset in zip(self.outputs, self.slopes, self.offsets, strict=True):
-            added += self.densities.log_ratio(found * slope + offset, output)
-        added[np.isnan(found)] = self.missing
-        added[np.abs(found) > self.most] = np.nan
+        added, *others = (ratio.of(found) for ratio in self.ratios)
+        for term in others:
+            added += term
+        if np.isnan(added.sum()):
+            added[np.isnan(found)] = self.missing
         return added
 
 
@@ -222,28 +246,48 @@ class Densities(Terms):
     variances: Floats
     start: float
 
-    def log_ratio(self, values: Floats, output: int) -> Floats:
-        """(n,) what an output adds; NaN so far from both means that rounding would tell."""
-        (low, high), (one, two) = self.means[:, output], self.variances[:, output]
-        below, above = (values - low) ** 2 / one, (values - high) ** 2 / two
-        found = (below - above + np.log(one / two)) / 2
-        if max(below.max(initial=0), above.max(initial=0)) > _FAR_OFF:
-            found[np.maximum(below, above) > _FAR_OFF] = np.nan
-        return np.asarray(found)
+    def ratio(self, output: int, slope: float = 1.0, offset: float = 0.0) -> Ratio:
+        """What an output adds that is `slope * x + offset`, as a function of x.
+
+        Seen from the mean of the class that varies less, so that no part of the sum is much larger than the densities'
+        own exponents, which are small near both means; farther off rounding would tell.
+        """
+        narrow, wide = (0, 1) if self.variances[0, output] <= self.variances[1, output] else (1, 0)
+        mean, other = self.means[narrow, output], self.means[wide, output]
+        least_variance, variance = self.variances[narrow, output], self.variances[wide, output]
+        apart, sign = other - mean, 0.5 if narrow == 0 else -0.5
+        square = sign * (1 / least_variance - 1 / variance)
+        straight = sign * 2 * apart / variance
+        constant = sign * (np.log(least_variance / variance) - apart**2 / variance)
+        one, two = np.sqrt(_FAR_OFF * least_variance), np.sqrt(_FAR_OFF * variance)
+        least, most = max(-one, apart - two), min(one, apart + two)
+        if slope == 0:
+            there = offset - mean
+            known = least <= there <= most
+            found = (square * there + straight) * there + constant if known else np.nan
+            return Ratio(0.0, 0.0, 0.0, float(found), -np.inf, np.inf)
+        middle = (mean - offset) / slope
+        if slope < 0:
+            least, most = most, least
+        ends = middle + least / slope, middle + most / slope
+        return Ratio(middle, square * slope**2, straight * slope, constant, *ends)
 
     def of(self, values: Floats, outputs: npt.NDArray[np.intp]) -> Floats:
         added = np.zeros(len(values))
         for column, output in zip(values.T, outputs, strict=True):
-            added += self.log_ratio(column, int(output))
+            added += self.ratio(int(output)).of(column)
         return added
 
-    def column(self, front: Front, group: Group, seen: Floats) -> Bell | None:
+    def column(self, front: Front, group: Group, seen: Floats) -> Bells | None:
         points, answers = _tried(front, group, seen)
         slopes, offsets = line(points, answers)
         if not is_within(points[:, None] * slopes + offsets, answers):
             return None
-        missing, most = self.of_missing(front, group), _most(front, group)
-        return Bell(group.columns, self, group.outputs, slopes, offsets, missing, most)
+        most = _most(front, group)
+        made = zip(group.outputs.tolist(), slopes.tolist(), offsets.tolist(), strict=True)
+        ratios = [self.ratio(*found) for found in made]
+        ratios = [replace(item, least=max(item.least, -most), most=min(item.most, most)) for item in ratios]
+        return Bells(group.columns, tuple(ratios), self.of_missing(front, group))
 
 
 def _tried(front: Front, group: Group, seen: Floats, bend: np.ufunc = np.positive) -> tuple[Floats, Floats]:

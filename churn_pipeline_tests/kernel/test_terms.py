@@ -15,6 +15,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from churn_pipeline.kernel.frame import frame
 from churn_pipeline.kernel.plan import make_plan
 from churn_pipeline.kernel.score import score
+from churn_pipeline.kernel.terms import Densities
 from churn_pipeline_tests.kernel.foreign_models import (
     EXTREMES,
     INPUTS,
@@ -74,6 +75,29 @@ def test_customers_far_from_both_classes_of_naive_bayes_are_the_estimators():
     assert plan.tables.one(distant) is None
 
 
+@pytest.mark.parametrize("slope", [1.0, -3e-4, 0.0])
+def test_normal_densities_however_unlike_are_compared_without_losing_digits(slope):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        means = rng.normal(size=2) * 10.0 ** rng.integers(-3, 5)
+        (low, high), (one, two) = means, 10.0 ** rng.uniform(-6, 8, size=2)
+        offset = 0.0 if slope == 1 else float(means[0])
+        made = (means + np.sqrt([one, two]) * rng.normal(size=(60, 2)) * 12).ravel()
+        found = (made - offset) / (slope or 1)
+        ratio = Densities(means[:, None], np.array([[one], [two]]), 0.0).ratio(0, slope, offset)
+        inside = (found >= ratio.least) & (found <= ratio.most) & ~np.isnan(ratio.of(found))
+        exact = found.astype(np.longdouble) * slope + offset
+        wanted = ((exact - low) ** 2 / one - (exact - high) ** 2 / two + np.log(np.longdouble(one) / two)) / 2
+        far = np.maximum((exact - low) ** 2 / one, (exact - high) ** 2 / two)
+        assert not inside[far > 1_001].any() and inside[far < 999].all()
+        # A number that is rounded before it is compared is no better known to the classifier itself.
+        plain = found * slope + offset
+        unknown = np.abs((plain - low) ** 2 / one - (plain - high) ** 2 / two + np.log(one / two) - 2 * wanted)
+        assert (np.abs(ratio.of(found) - wanted) <= 2e-12 + 8 * unknown[inside].max(initial=0) * (slope != 1))[
+            inside
+        ].all()
+
+
 @pytest.mark.parametrize("function", [np.log1p, pytest.param(np.sqrt, marks=pytest.mark.slow)], ids=["log1p", "sqrt"])
 def test_what_a_function_of_numpy_makes_of_numbers_is_added_without_a_transformer(function):
     train = members(1_500, seed=1)
@@ -104,6 +128,7 @@ def test_a_linear_model_of_few_numbers_does_without_numba():
 import sys, warnings
 warnings.simplefilter("ignore")
 from churn_pipeline.kernel.score import score
+from churn_pipeline.kernel.terms import Densities
 from churn_pipeline_tests.kernel.foreign_models import fitted, members
 from churn_pipeline_tests.kernel.test_plan import plan_of
 plan = plan_of(fitted("logistic"))

@@ -16,6 +16,8 @@ from llvmlite import ir
 from numba import njit, types  # noqa: TID253
 from numba.extending import intrinsic  # noqa: TID253
 
+from churn_pipeline.kernel.forests.leaf_sums import PADDING
+
 
 def kept(function: Callable[..., Any]) -> Any:
     try:
@@ -122,6 +124,28 @@ def _leaf_sums(leaf, values, most, start):
 
 
 @kept
+def _tree_by_tree(at, masks, width, values, most, possible, out):
+    """Add one tree after the other to the margins of a block of rows, which is faster for few of them.
+
+    Args:
+        at, masks, width: as `leaf_numbers` takes them.
+        values, most: leaf values, and how many a tree has.
+        possible: room for a mask a row.
+        out: (rows) margins.
+    """
+    for t in range(width):
+        tree = np.uint64(t)
+        for c in range(0, at.shape[0], 4):
+            i, j, k, m = at[c], at[c + 1], at[c + 2], at[c + 3]
+            for r in range(len(out)):
+                one = _both(masks[np.uint64(i[r]) * width + tree], masks[np.uint64(j[r]) * width + tree])
+                two = _both(masks[np.uint64(k[r]) * width + tree], masks[np.uint64(m[r]) * width + tree])
+                possible[r] = _both(one, two) if c == 0 else _both(possible[r], _both(one, two))
+        for r in range(len(out)):
+            out[r] += values[tree * most + np.uint64(_lower_bits(possible[r]))]
+
+
+@kept
 def mask_margins(codes, order, places, place_starts, column_starts, masks, values, start, out):
     """Margins by leaf masks.
 
@@ -139,9 +163,15 @@ def mask_margins(codes, order, places, place_starts, column_starts, masks, value
     width = np.uint64(masks.shape[1])
     flat, most, at = masks.ravel(), np.uint64(8 * masks.itemsize), places_of(column_starts, masks, codes.shape[1])
     possible, leaf = np.full(width, flat[-1], masks.dtype), np.zeros((8, width), np.uint8)
+    together = np.full(BLOCK, flat[-1], masks.dtype)
     for block in range(0, codes.shape[1], BLOCK):
         rows = min(BLOCK, codes.shape[1] - block)
         find_rows(codes[:, block : block + rows], order, places, place_starts, column_starts, at)
+        if width <= PADDING:
+            margins = out[block : block + rows]
+            margins[:] = start
+            _tree_by_tree(at, flat, width, values, most, together, margins)
+            continue
         for first in range(0, rows, 8):
             # Past the end of the last eight stand rows of an earlier block.
             for r in range(8):

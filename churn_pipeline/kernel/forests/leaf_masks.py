@@ -101,7 +101,9 @@ class LeafMasks:
             raise NotReadable(f"a tree has {leaves:,} leaves, more than {MOST_LEAVES}")
         self._forest, self._compiled = forest, compiled
         self._bits = next(bits for bits in (8, 16, 32, 64) if leaves <= bits)
-        self._trees = -(-len(forest.roots) // PADDING) * PADDING
+        # A row of masks is a whole number of words of 64 bits; numpy adds up several trees at once.
+        padding = 64 // self._bits if compiled and len(forest.roots) < PADDING else PADDING
+        self._trees = -(-len(forest.roots) // padding) * padding
         self._outputs = [group.outputs for group in groups]
         self._sizes = np.array([len(group.values) for group in groups])
         self._used = [i for i, g in enumerate(groups) if set(g.outputs.tolist()) & set(forest.features)]
@@ -224,7 +226,8 @@ class LeafMasks:
         for position in sorted(range(len(self._used)), key=lambda i: len(self._rows[self._used[i]].masks)):
             masks = self._rows[self._used[position]].masks
             rows = len(columns[-1].masks) * len(masks) if columns else MOST_JOINT_CODES + 1
-            if rows <= MOST_JOINT_CODES and rows * width <= MOST_JOINT_BYTES:
+            # A group without any code yet stays alone: whatever it is joined with would seem to fit.
+            if 0 < rows <= MOST_JOINT_CODES and rows * width <= MOST_JOINT_BYTES:
                 last = columns[-1]
                 last.strides = [*(stride * len(masks) for stride in last.strides), 1]
                 last.groups.append(position)

@@ -18,9 +18,11 @@ def test_a_tree_of_more_than_64_leaves_is_refused(compiled):
 
 
 @needs_numba
-def test_compiled_margins_are_added_in_the_order_of_the_library():
+@pytest.mark.parametrize("depth", [2, 3, 4, 6])
+@pytest.mark.parametrize("trees", [1, 3, 8, 9, 60])
+def test_compiled_margins_are_added_in_the_order_of_the_library(trees, depth):
     x, y = customers(missing=False)
-    estimator = GradientBoostingClassifier(n_estimators=60).fit(x, y)
+    estimator = GradientBoostingClassifier(n_estimators=trees, max_depth=depth).fit(x, y)
     forest = read_boosting(estimator, 1)
     groups = one_group_a_column(forest, x.shape[1], missing=False)
     codes, matrix = rows_of(groups, 5_000)
@@ -29,7 +31,7 @@ def test_compiled_margins_are_added_in_the_order_of_the_library():
 
 
 @pytest.mark.parametrize("leaves", [1, 2, 3, 4, 5, 8, 9, 16, 20, 32, 40, 64])
-@pytest.mark.parametrize("trees", [8, 16, 800])
+@pytest.mark.parametrize("trees", [1, 6, 8, 16, 800])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sums_of_several_trees_at_once_are_sums_of_their_leaves(leaves, trees, dtype):
     rng = np.random.default_rng(0)
@@ -59,5 +61,21 @@ def test_a_group_that_grows_code_by_code_is_scored_as_if_it_had_them_all_along(c
         for value in group.values[4:]:
             evaluator.extend(i, value[None])
     codes, _ = rows_of(groups, 3_000)
+    whole = LeafMasks(forest, groups, compiled=compiled)
+    np.testing.assert_allclose(evaluator.score(codes), whole.score(codes), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_numba)])
+def test_a_group_without_any_code_yet_is_not_joined_with_others(compiled):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2_000, 16))
+    estimator = GradientBoostingClassifier(n_estimators=80, random_state=0).fit(x, x.sum(axis=1) > 0)
+    forest = read_boosting(estimator, 1)
+    groups = one_group_a_column(forest, x.shape[1], missing=False)
+    # Combinations of several columns have no codes before the first customer.
+    late = [type(group)(group.outputs, group.values[: len(group.values) * (i > 0)]) for i, group in enumerate(groups)]
+    evaluator = LeafMasks(forest, late, compiled=compiled)
+    evaluator.extend(0, groups[0].values)
+    codes, _ = rows_of(groups, 1_000)
     whole = LeafMasks(forest, groups, compiled=compiled)
     np.testing.assert_allclose(evaluator.score(codes), whole.score(codes), rtol=0, atol=1e-15)
