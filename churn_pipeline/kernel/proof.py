@@ -87,7 +87,7 @@ def check_rows(model: ModelVersion, estimator: Any, sample: pa.RecordBatch) -> N
     """
     whole = _asked(model, estimator, sample)
     order = np.arange(sample.num_rows)
-    alone = order[np.unique(np.linspace(0, len(order) - 1, _ALONE).astype(int))]
+    alone = np.unique([*np.linspace(0, len(order) - 1, _ALONE).astype(int), *_with_gaps(sample)])
     companies = [order[::-1], *np.array_split(order, 2), np.resize(order, _MANY), *alone[:, None]]
     try:
         others = [_asked(model, estimator, sample.take(pa.array(places))) for places in companies]
@@ -105,6 +105,12 @@ def check_rows(model: ModelVersion, estimator: Any, sample: pa.RecordBatch) -> N
         "something in it computes over all rows it is given, such as their mean. Its scores would depend on how a "
         "file is cut. Fit what it computes while training, and register the model again."
     )
+
+
+def _with_gaps(sample: pa.RecordBatch) -> list[int]:
+    """A customer for each of the first columns that lack values: one alone has nothing to fill them from."""
+    lacking = [column for column in sample.columns if column.null_count]
+    return [int(pc.index(column.is_null(), True).as_py()) for column in lacking[:_ALONE]]
 
 
 def prove(model: ModelVersion, estimator: Any, tables: Tables | TablesBehind, material: Material) -> Comparison:

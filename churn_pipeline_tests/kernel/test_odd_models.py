@@ -206,6 +206,19 @@ def test_what_looks_at_the_whole_batch_is_named_as_defective(function, columns, 
         make_plan(version(), estimator, sample, EXTREMES)
 
 
+@pytest.mark.parametrize("fill", [lambda rows: rows.mode().iloc[0], lambda rows: rows.median()], ids=["mode", "median"])
+def test_what_fills_gaps_from_the_batch_is_named_as_defective_however_few_there_are(fill):
+    filled = FunctionTransformer(lambda rows: rows.fillna(fill(rows)))
+    estimator = behind((filled, ["age"]), (_filled(), ["spend"]), classifier=_boosted())
+    # Values so alike that the batch's mode and median hardly ever change.
+    ages = [40.0] * 900
+    ages[450:460] = [20.0, 60.0] * 5
+    ages[437] = None
+    sample = _put(members(900, seed=9), "age", pa.array(ages))
+    with pytest.raises(RowsDependOnEachOther):
+        make_plan(version(), estimator, sample, EXTREMES)
+
+
 @pytest.mark.parametrize(
     "slow", [PowerTransformer(), SplineTransformer(extrapolation="linear")], ids=["power", "spline"]
 )
