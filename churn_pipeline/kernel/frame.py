@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _NUMPY = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
 
+#: Rows that are looked at for what a column of text is like.
+_FIRST = 1_024
+
 
 def frame(batch: pa.RecordBatch, inputs: Sequence[ModelInput]) -> pd.DataFrame:
     """Build the frame the estimator would see.
@@ -63,10 +66,21 @@ def _column(values: pa.Array, kind: str) -> np.ndarray:
     return floating.to_numpy(zero_copy_only=False)
 
 
+def repeats(values: pa.Array) -> bool:
+    """Whether text is made of few words, as far as the first rows say; of ids a dictionary is as long as they are."""
+    first = values.slice(0, _FIRST)
+    return len(first.unique()) * 2 <= len(first)
+
+
 def _text(values: pa.Array) -> np.ndarray:
-    """Text as an object array that shares one Python string a distinct value."""
+    """Text as an object array; of few words it shares one Python string a distinct one."""
     if not pa.types.is_dictionary(values.type):
-        values = pc.cast(values, pa.string()).dictionary_encode()
+        values = pc.cast(values, pa.string())
+        if not repeats(values):
+            found = values.to_numpy(zero_copy_only=False)
+            found[values.is_null().to_numpy(zero_copy_only=False)] = np.nan
+            return found
+        values = values.dictionary_encode()
     words = np.append(values.dictionary.to_numpy(zero_copy_only=False).astype(object), np.nan)
     if values.dictionary.null_count:
         words[:-1][values.dictionary.is_null().to_numpy(zero_copy_only=False)] = np.nan

@@ -126,6 +126,7 @@ def test_tables_behind_a_feature_class_say_what_the_estimator_says(classifier, t
 #: Name → how it is made, and of what kind it is.
 MADE = {
     "text": (lambda rows: rows["plan"].astype(str) + rows["city"].astype(str), "words"),
+    "few words": (lambda rows: np.where(rows["visits"] > 8, "often", rows["plan"]), "words"),
     "text of truth values": (lambda rows: rows["member"].astype(str), "words"),
     "bands": (lambda rows: pd.cut(rows["months"], [-1, 9, 40, 90], labels=list("abc")), "words"),
     "categories": (lambda rows: rows["plan"].astype("category"), "words"),
