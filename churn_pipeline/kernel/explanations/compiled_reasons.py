@@ -75,6 +75,7 @@ def walk_contributions(
     nodes,
     leaves,
     entries,
+    steps,
     order,
     top_places,
     top_place_starts,
@@ -88,8 +89,8 @@ def walk_contributions(
     """Walk rows through trees, and add up the steps of the way back.
 
     Args:
-        codes, groups, places, place_starts, nodes, entries and those of the tops: as `compiled_walk.walk_margins`
-            takes them.
+        codes, groups, places, place_starts, nodes, entries, steps and those of the tops: as
+            `compiled_walk.walk_margins` takes them.
         leaves: what a leaf is called in `above`, `asked` and `moved`; 0 for other nodes.
         above, asked, moved: see `tree_shares.steps`.
         out: (columns, n) contributions, added to.
@@ -108,7 +109,7 @@ def walk_contributions(
         find_tops(here, order, top_places, top_place_starts, column_starts, masks, tops)
         for t in range(len(entries)):
             ends[:] = 0.0
-            add_leaves(nodes, leaves, own, np.uint64(len(groups)), entries[t], tops[t], ends[:rows], waiting)
+            add_leaves(nodes, leaves, own, np.uint64(len(groups)), entries[t], steps, tops[t], ends[:rows], waiting)
             for r in range(rows):
                 mine, node = sums[r], np.int64(ends[r])
                 while above[node] >= 0:

@@ -10,9 +10,6 @@ import numpy as np
 
 from churn_pipeline.kernel.forests.compiled import BLOCK, find_rows, kept, leaf_numbers, places_of
 
-#: Steps before it is asked which rows have come to their leaf: more are walked in vain, fewer are asked for in vain.
-_STEPS = 7
-
 #: The bits of a waiting row's number.
 _ROW = np.uint64(0xFFFFFFFF)
 
@@ -37,16 +34,17 @@ def _settle(waiting, left, which, at, nodes, values, sums):
 
 
 @kept
-def add_leaves(nodes, values, codes, columns, entries, tops, sums, waiting):
+def add_leaves(nodes, values, codes, columns, entries, steps, tops, sums, waiting):
     """Walk rows through one tree.
 
-    Eight rows take some steps side by side, as each step waits for the memory of the one before it. Those that have
-    not come to their leaf by then wait, and walk on with others like them: few rows go as deep as the tree.
+    Eight rows take `steps` side by side, as each step waits for the memory of the one before it. Those that have not
+    come to their leaf by then wait, and walk on with others like them: few rows go as deep as the tree.
 
     Args:
         nodes, values: see `walk_margins`; values are added to `sums`.
         codes: see `row_by_row`.
-        entries, tops: nodes to start from, and from which of them each row does.
+        entries, steps: see `walk_margins`; of this tree.
+        tops: (n) from which of its entries each row starts.
         sums: (n).
         waiting: room for n + 8 numbers: of a row, and of the node it has come to (from bit 32 on).
     """
@@ -67,7 +65,7 @@ def add_leaves(nodes, values, codes, columns, entries, tops, sums, waiting):
             f, f0 = waiting[i + np.uint64(5)] >> np.uint64(32), (waiting[i + np.uint64(5)] & _ROW) * columns
             g, g0 = waiting[i + np.uint64(6)] >> np.uint64(32), (waiting[i + np.uint64(6)] & _ROW) * columns
             h, h0 = waiting[i + np.uint64(7)] >> np.uint64(32), (waiting[i + np.uint64(7)] & _ROW) * columns
-            for _ in range(_STEPS):
+            for _ in range(steps):
                 a = _next(nodes, codes, a0, a)
                 b = _next(nodes, codes, b0, b)
                 c = _next(nodes, codes, c0, c)
@@ -137,6 +135,7 @@ def walk_margins(
     nodes,
     values,
     entries,
+    steps,
     order,
     top_places,
     top_place_starts,
@@ -158,6 +157,7 @@ def walk_margins(
             A leaf is its own first child; the last node is one of 0, at which no walk ends.
         values: what a leaf adds; of other nodes 0.
         entries: (trees, leaves of a top) the node at which each leaf of a tree's top stands.
+        steps: how many are taken before it is asked which rows have come to their leaf.
         order, top_places, top_place_starts, column_starts, masks: of the tops, as `compiled.mask_margins` takes them.
         out: (n) margins, added to.
         start, stop: the rows to walk.
@@ -173,5 +173,5 @@ def walk_margins(
         row_by_row(here, groups, places, place_starts, own)
         find_tops(here, order, top_places, top_place_starts, column_starts, masks, tops)
         for t in range(len(entries)):
-            add_leaves(nodes, values, own, np.uint64(len(groups)), entries[t], tops[t], sums[:rows], waiting)
+            add_leaves(nodes, values, own, np.uint64(len(groups)), entries[t], steps, tops[t], sums[:rows], waiting)
         out[first : first + rows] = sums[:rows]

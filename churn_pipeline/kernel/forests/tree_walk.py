@@ -43,6 +43,9 @@ _TOP, _TOP_BYTES, _FEW_TREES = 5, 1 << 23, 4
 MOST_COLUMNS = 1 << 8
 MOST_NODES = 1 << 24
 
+#: Steps before it is asked which rows have come to their leaf: with more, more are taken in vain.
+_STEPS = 7
+
 #: Fewer rows are walked before another thread has started.
 _ROWS_A_THREAD = 4_096
 
@@ -73,7 +76,9 @@ class TreeWalk:
         self._sizes = np.array([len(group.values) for group in groups])
         self._used = [i for i, g in enumerate(groups) if set(g.outputs.tolist()) & set(forest.features)]
         self._arguments: tuple[Any, ...] = ()
-        self._top = LeafMasks(forest.top(_top_levels(len(forest.roots))), groups, compiled=True)
+        top = _top_levels(len(forest.roots))
+        self._top = LeafMasks(forest.top(top), groups, compiled=True)
+        self._steps_at_once = min(_STEPS, max(len(forest.levels) - 1 - top, 1))
         self._build()
 
     def score(self, codes: Sequence[Codes] | Codes) -> Floats:
@@ -105,7 +110,7 @@ class TreeWalk:
             self._top.extend(group, values)
             known = [column.extend(values) for column in self._columns if column.group == group]
             if all(known):
-                self._arguments = (*self._places(), *self._arguments[3:6], *self._tops())
+                self._arguments = (*self._places(), *self._arguments[3:7], *self._tops())
             else:
                 self._build()
 
@@ -118,7 +123,7 @@ class TreeWalk:
             raise NotReadable(f"the trees look at {len(self._columns)} columns, more than {MOST_COLUMNS}")
         nodes, values, slot = _pack(self._forest, self._columns)
         entries = slot[self._top.leaves.astype(np.intp)].astype(np.uint32)
-        self._arguments = (*self._places(), nodes.view(np.uint32), values, entries, *self._tops())
+        self._arguments = (*self._places(), nodes.view(np.uint32), values, entries, self._steps_at_once, *self._tops())
 
     def _places(self) -> tuple[Any, ...]:
         """For the loop: which group a column reads, the column's own code of each code, where its codes start."""
