@@ -59,6 +59,7 @@ def gone(processes):
     return True
 
 
+@pytest.mark.slow
 def test_a_module_runs_with_its_arguments_and_ends_with_the_block(family):
     log = family()
     with child_process("family", "one", "two", environment=os.environ, log=log) as child:
@@ -77,6 +78,7 @@ def test_when_its_parent_is_killed_it_ends_with_all_that_it_started(family, numb
     assert gone(processes)
 
 
+@pytest.mark.slow
 def test_what_a_child_that_ended_by_itself_has_started_ends_with_the_block(family):
     log = family(then="sys.exit(3)")
     with child_process("family", environment=os.environ, log=log) as child:

@@ -72,6 +72,7 @@ def test_options_reach_the_messages(shop, embedded):
     assert abs(before - timedelta(hours=10) - datetime.fromtimestamp(times[0] / 1000, UTC)) < timedelta(minutes=1)
 
 
+@pytest.mark.slow
 def test_the_same_seed_spoils_the_same_messages(shop, embedded):
     for topic, seed in (("a", 1), ("b", 1), ("c", 2)):
         told = shop.value("produce", shop.customers, "--topic", topic, "--rate", 0, "--malformed", 0.2, "--seed", seed)
@@ -82,6 +83,7 @@ def test_the_same_seed_spoils_the_same_messages(shop, embedded):
     assert a == b != c and 20 < sum(malformed is not None for _, malformed in a.values()) < 60
 
 
+@pytest.mark.slow
 def test_a_producer_that_was_killed_goes_on_where_its_checkpoint_stands_and_leaves_no_gap(shop, embedded):
     checkpoint = shop.folder / "checkpoint.json"
     arguments = ("produce", shop.customers, "--count", 5_000, "--malformed", 0.1, "--checkpoint", checkpoint)
@@ -106,6 +108,7 @@ def reached(checkpoint) -> int:
     return json.loads(checkpoint.read_bytes())["acknowledged"] if checkpoint.exists() else 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_it_notes_and_says_exactly_where_it_ended(shop, embedded, number):
     checkpoint = shop.folder / "checkpoint.json"

@@ -77,6 +77,7 @@ def test_an_endpoint_that_refuses_is_named_with_its_answer():
         AppriseChannel(f"json://127.0.0.1:{port}/").send(ALERT)
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_does_not_answer_is_waited_for_only_so_long():
     began = time.monotonic()
     with (

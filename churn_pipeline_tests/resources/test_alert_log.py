@@ -86,6 +86,7 @@ def test_a_webhook_and_a_mail_server_that_were_down_get_one_alert_each(log):
     assert (len(bodies), len(mails)) == (1, 1)
 
 
+@pytest.mark.slow
 def test_eight_processes_at_once_send_one_alert(tmp_path, processes):
     with webhook(delay=0.1) as (port, received):
         outcomes, together = processes.SimpleQueue(), processes.Barrier(8)

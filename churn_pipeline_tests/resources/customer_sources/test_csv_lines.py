@@ -67,6 +67,7 @@ def _file(quoting: int) -> list[bytes]:
     return text.getvalue().encode().splitlines(keepends=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_one_damaged_byte_costs_no_line_but_its_own(tmp_path_factory, data):

@@ -52,6 +52,7 @@ def _java_partition(key: bytes) -> int:
     return ((h ^ h >> 15) & 0x7FFFFFFF) % PARTITIONS
 
 
+@pytest.mark.slow
 def test_a_message_that_is_refused_is_an_error_and_going_on_from_the_last_acknowledged_leaves_no_gap(broker):
     reached = []
     tell = {"acknowledged": lambda first, end: reached.append((first, end))}
@@ -77,6 +78,7 @@ def test_acknowledged_stretches_follow_each_other_without_gap_or_overlap(broker)
     assert all(before[1] == after[0] for before, after in pairwise(reached))
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_gone_fails_what_was_sent_and_not_what_it_had_acknowledged():
     reached, before = [], []
     with EmbeddedBroker() as broker:
