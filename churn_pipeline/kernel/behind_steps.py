@@ -168,8 +168,6 @@ def _text(column: pd.Series) -> pa.DictionaryArray:
 
 def _factorized(column: pd.Series) -> tuple[npt.NDArray[np.intp], Any]:
     """Codes and words, by where the words are if that says enough: what they are takes ten times as long."""
-    import pandas as pd
-
     if column.dtype != object:
         return column.factorize()
     objects = column.to_numpy()
@@ -179,7 +177,7 @@ def _factorized(column: pd.Series) -> tuple[npt.NDArray[np.intp], Any]:
     rows = np.empty(len(found.dictionary), np.intp)
     places = found.indices.to_numpy()
     rows[places] = np.arange(len(places))  # one in which each of them stands
-    codes, words = pd.factorize(objects[rows])
+    codes, words = column.iloc[rows].factorize()
     return codes[places], words
 
 

@@ -58,9 +58,7 @@ def _column(values: pa.Array, kind: str) -> np.ndarray:
     if values.null_count == 0:
         return values.to_numpy(zero_copy_only=False).astype(target, copy=False)
     if kind == "boolean":
-        found = values.to_numpy(zero_copy_only=False).astype(object)
-        found[values.is_null().to_numpy(zero_copy_only=False)] = np.nan
-        return found
+        return _objects(values)
     # Whole numbers beyond 2**53 are rounded, as pandas does and the estimator would.
     floating = pc.cast(values, pa.float32() if kind == "float" else pa.float64(), safe=False)
     return floating.to_numpy(zero_copy_only=False)
@@ -77,12 +75,16 @@ def _text(values: pa.Array) -> np.ndarray:
     if not pa.types.is_dictionary(values.type):
         values = pc.cast(values, pa.string())
         if not repeats(values):
-            found = values.to_numpy(zero_copy_only=False)
-            found[values.is_null().to_numpy(zero_copy_only=False)] = np.nan
-            return found
+            return _objects(values)
         values = values.dictionary_encode()
-    words = np.append(values.dictionary.to_numpy(zero_copy_only=False).astype(object), np.nan)
-    if values.dictionary.null_count:
-        words[:-1][values.dictionary.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    words = np.append(_objects(values.dictionary), np.nan)
     codes = values.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)
     return words[codes]
+
+
+def _objects(values: pa.Array) -> np.ndarray:
+    """Python's own objects, NaN for missing."""
+    found = values.to_numpy(zero_copy_only=False).astype(object, copy=False)
+    if values.null_count:
+        found[values.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return found

@@ -93,9 +93,8 @@ def test_normal_densities_however_unlike_are_compared_without_losing_digits(slop
         # A number that is rounded before it is compared is no better known to the classifier itself.
         plain = found * slope + offset
         unknown = np.abs((plain - low) ** 2 / one - (plain - high) ** 2 / two + np.log(one / two) - 2 * wanted)
-        assert (np.abs(ratio.of(found) - wanted) <= 2e-12 + 8 * unknown[inside].max(initial=0) * (slope != 1))[
-            inside
-        ].all()
+        within = 2e-12 + 8 * unknown[inside].max(initial=0) * (slope != 1)
+        assert (np.abs(ratio.of(found) - wanted)[inside] <= within).all()
 
 
 @pytest.mark.parametrize("function", [np.log1p, pytest.param(np.sqrt, marks=pytest.mark.slow)], ids=["log1p", "sqrt"])
@@ -128,7 +127,6 @@ def test_a_linear_model_of_few_numbers_does_without_numba():
 import sys, warnings
 warnings.simplefilter("ignore")
 from churn_pipeline.kernel.score import score
-from churn_pipeline.kernel.terms import Densities
 from churn_pipeline_tests.kernel.foreign_models import fitted, members
 from churn_pipeline_tests.kernel.test_plan import plan_of
 plan = plan_of(fitted("logistic"))

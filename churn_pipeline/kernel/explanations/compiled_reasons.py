@@ -10,7 +10,7 @@ import numpy as np
 
 from churn_pipeline.kernel.forests.compiled import BLOCK, find_rows, lowest_bit
 from churn_pipeline.kernel.forests.compiled import kept as compiled
-from churn_pipeline.kernel.forests.compiled_walk import add_leaves, find_tops, room_for_tops, row_by_row
+from churn_pipeline.kernel.forests.compiled_walk import add_leaves, find_tops, room_for, row_by_row
 
 
 @compiled
@@ -97,10 +97,8 @@ def walk_contributions(
     """
     n = codes.shape[1]
     block = min(n, 1024)
-    own = np.empty(block * len(groups), np.uint16)
-    sums = np.empty((block, out.shape[0]), np.float64)
-    ends, tops = np.empty(block, np.float64), room_for_tops(len(entries), block)
-    waiting = np.empty(block + 8, np.uint64)
+    own, tops, waiting = room_for(block, len(groups), len(entries))
+    sums, ends = np.empty((block, out.shape[0]), np.float64), np.empty(block, np.float64)
     for start in range(0, n, block):
         rows = min(block, n - start)
         sums[:] = 0.0

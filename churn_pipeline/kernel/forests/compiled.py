@@ -16,8 +16,6 @@ from llvmlite import ir
 from numba import njit, types  # noqa: TID253
 from numba.extending import intrinsic  # noqa: TID253
 
-from churn_pipeline.kernel.forests.leaf_sums import PADDING
-
 
 def kept(function: Callable[..., Any]) -> Any:
     try:
@@ -28,6 +26,9 @@ def kept(function: Callable[..., Any]) -> Any:
 
 #: Rows whose places in the tables are looked up in one go.
 BLOCK = 256
+
+#: Trees up to which one is added after the other for all of these rows, and not row after row for all trees.
+_FEW_TREES = 8
 
 
 @intrinsic
@@ -167,7 +168,7 @@ def mask_margins(codes, order, places, place_starts, column_starts, masks, value
     for block in range(0, codes.shape[1], BLOCK):
         rows = min(BLOCK, codes.shape[1] - block)
         find_rows(codes[:, block : block + rows], order, places, place_starts, column_starts, at)
-        if width <= PADDING:
+        if width <= _FEW_TREES:
             margins = out[block : block + rows]
             margins[:] = start
             _tree_by_tree(at, flat, width, values, most, together, margins)

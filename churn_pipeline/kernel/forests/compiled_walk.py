@@ -121,9 +121,12 @@ def find_tops(codes, order, places, place_starts, column_starts, masks, tops):
 
 
 @kept
-def room_for_tops(trees, rows):
-    """Rows of trees lie side by side in memory, and not a power of two apart: they would share places in the caches."""
-    return np.empty((trees, rows + 72), np.uint8)
+def room_for(rows, columns, trees):
+    """Memory for walking some rows: their codes, their leaves in the tops of trees, and those that wait.
+
+    The tops of two trees are not a power of two apart: they would share places in the caches.
+    """
+    return np.empty(rows * columns, np.uint16), np.empty((trees, rows + 72), np.uint8), np.empty(rows + 8, np.uint64)
 
 
 @kept
@@ -163,9 +166,8 @@ def walk_margins(
         start, stop: the rows to walk.
     """
     block = min(stop - start, 8192)
-    own = np.empty(block * len(groups), np.uint16)
-    sums, tops = np.empty(block, out.dtype), room_for_tops(len(entries), block)
-    waiting = np.empty(block + 8, np.uint64)
+    own, tops, waiting = room_for(block, len(groups), len(entries))
+    sums = np.empty(block, out.dtype)
     for first in range(start, stop, block):
         rows = min(block, stop - first)
         here = codes[:, first : first + rows]

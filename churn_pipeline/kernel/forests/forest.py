@@ -137,6 +137,14 @@ class Forest:
             found[self.right[inner]] = found[inner] + self.leaf_counts[self.left[inner]]
         return found
 
+    @cached_property
+    def of_leaves(self) -> np.floating:
+        """The margin where every tree is a leaf, added up in the order of the trees."""
+        margin = self.total.type(self.start)
+        for value in self.value[self.roots].astype(self.total):
+            margin += value
+        return margin
+
     def top(self, depth: int) -> Forest:
         """The first levels of each tree: `depth` steps below a root is a leaf, and a leaf's value is its node here."""
         kept = np.sort(np.concatenate(self.levels[: depth + 1]))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,6 @@ class LeafMasks:
         ends = np.flatnonzero(forest.feature < 0)
         values[forest.tree[ends], forest.leaf_numbers[ends]] = forest.value[ends]
         self._values = values
-        self._sums = LeafSums(values, forest.start)
         self._columns = self._join()
         self._prepare()
 
@@ -134,7 +134,7 @@ class LeafMasks:
             else:
                 self._margins(matrix, margins)
         else:
-            margins[:] = self._sums(np.ones((1, self._trees), dtype=np.uint8))
+            margins[:] = self._forest.of_leaves
         return self._forest.link(margins)
 
     def tables(self) -> tuple[Any, ...]:
@@ -160,6 +160,10 @@ class LeafMasks:
         if self._rows[group].add(self._group_masks(self._outputs[group], values)):
             self._columns = self._join()
         self._prepare()
+
+    @cached_property
+    def _sums(self) -> LeafSums:
+        return LeafSums(self._values, self._forest.start)
 
     def _margins(self, codes: Codes, out: npt.NDArray[np.floating]) -> None:
         """Margins with numpy."""

@@ -43,7 +43,7 @@ class LeafSums:
     a rounding at most. In float32 every tree is added on its own, in order, as the library did.
 
     Args:
-        values: (trees, leaves) of each tree, in the dtype to sum in; of a multiple of four, four may share a look-up.
+        values: (trees, leaves) of each tree, in the dtype to sum in; the number of trees is a multiple of `PADDING`.
         start: margin before the first tree.
     """
 
@@ -52,7 +52,7 @@ class LeafSums:
         self._width = max(1, (values.shape[1] - 1).bit_length())
         self._together = 1
         if values.dtype == np.float64:
-            sizes = {k: (len(values) // k) * 2 ** (self._width * k) * 8 for k in (2, 4) if len(values) % k == 0}
+            sizes = {k: (len(values) // k) * 2 ** (self._width * k) * 8 for k in (2, 4)}
             self._together = max([k for k, size in sizes.items() if size <= MOST_TABLE_BYTES], default=1)
         padded = np.zeros((len(values), 2**self._width), dtype=values.dtype)
         leaves = np.arange(values.shape[1])

@@ -86,9 +86,8 @@ class TreeWalk:
         from churn_pipeline.kernel.forests.compiled_walk import walk_margins
 
         margins = np.full(len(codes[0]) if len(codes) else 0, self._forest.start, dtype=self._forest.total)
-        if not self._used:  # every tree is a leaf
-            for value in self._forest.value[self._forest.roots].astype(self._forest.total):
-                margins += value
+        if not self._used:
+            margins[:] = self._forest.of_leaves
         elif len(margins):
             matrix = stacked(codes, self._used, self._sizes)
             run = partial(walk_margins, matrix, *self._arguments, margins)

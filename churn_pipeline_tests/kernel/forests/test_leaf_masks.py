@@ -31,7 +31,7 @@ def test_compiled_margins_are_added_in_the_order_of_the_library(trees, depth):
 
 
 @pytest.mark.parametrize("leaves", [1, 2, 3, 4, 5, 8, 9, 16, 20, 32, 40, 64])
-@pytest.mark.parametrize("trees", [1, 6, 8, 16, 800])
+@pytest.mark.parametrize("trees", [8, 16, 800])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sums_of_several_trees_at_once_are_sums_of_their_leaves(leaves, trees, dtype):
     rng = np.random.default_rng(0)
